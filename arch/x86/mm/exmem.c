@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory, the x86 half: take a region out of the direct map, and
+ * clear pages that have no mapping.
+ */
+#include <linux/cache.h>
+#include <linux/exmem.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/vmalloc.h>
+
+#include <asm/page.h>
+#include <asm/pgtable.h>
+#include <asm/set_memory.h>
+#include <asm/tlbflush.h>
+
+/*
+ * One page of kernel address space for each CPU, through which it reaches the
+ * page it is clearing. The page tables behind it exist from boot.
+ */
+struct exmem_slot {
+	unsigned long addr;
+	pte_t *pte;
+};
+
+static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_slot, exmem_slot);
+
+/* The slots lie so far apart that no two of their PTEs share a cache line. */
+#define EXMEM_SLOT_STRIDE	(SMP_CACHE_BYTES / sizeof(pte_t) * PAGE_SIZE)
+
+static int __init exmem_slot_init(pte_t *pte, unsigned long addr, void *data)
+{
+	struct exmem_slot *slot = data;
+
+	slot->addr = addr;
+	slot->pte = pte;
+	return 0;
+}
+
+/**
+ * exmem_arch_init - prepare for clearing pages that have no mapping
+ *
+ * Context: Boot, once, before the first exmem_arch_clear().
+ * Return: 0, or -ENOMEM.
+ */
+int __init exmem_arch_init(void)
+{
+	unsigned long addr;
+	struct vm_struct *area;
+	int cpu, ret;
+
+	/*
+	 * VM_SPARSE, because the pages in the area come and go: /proc/kcore
+	 * reads it as zeroes.
+	 */
+	area = get_vm_area(nr_cpu_ids * EXMEM_SLOT_STRIDE, VM_SPARSE);
+	if (!area)
+		return -ENOMEM;
+
+	addr = (unsigned long)area->addr;
+	for_each_possible_cpu(cpu) {
+		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_STRIDE,
+					  PAGE_SIZE, exmem_slot_init,
+					  per_cpu_ptr(&exmem_slot, cpu));
+		if (ret) {
+			free_vm_area(area);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/**
+ * exmem_arch_unmap - take a region out of the direct map
+ * @page: first page of the region
+ * @nr: number of pages; both are aligned to PMD_SIZE
+ * @splits: counts the leaves that had to be split
+ *
+ * The region is mapped by base pages before it is unmapped, so that nothing
+ * that later touches a neighbour, or one page of it, has a leaf left to split.
+ *
+ * Context: Boot, while this is the only CPU: the TLB flush stays local.
+ * Return: 0, or a negative errno. The region may then be partly unmapped, and
+ * nobody may use it.
+ */
+int __init exmem_arch_unmap(struct page *page, unsigned long nr,
+			    struct exmem_splits *splits)
+{
+	unsigned long addr = (unsigned long)page_address(page);
+	unsigned long end = addr + nr * PAGE_SIZE;
+	unsigned int level;
+	int ret;
+
+	for (; addr < end; addr += PMD_SIZE) {
+		if (!lookup_address(addr, &level))
+			return -EFAULT;
+		ret = set_memory_4k(addr, PTRS_PER_PTE);
+		if (!ret)
+			ret = set_memory_np(addr, PTRS_PER_PTE);
+		if (ret)
+			return ret;
+		splits->pud += level == PG_LEVEL_1G;
+		splits->pmd += level >= PG_LEVEL_2M;
+	}
+	return 0;
+}
+
+static void exmem_clear_one(struct page *page)
+{
+	struct exmem_slot *slot = get_cpu_ptr(&exmem_slot);
+
+	set_pte(slot->pte, mk_pte(page, PAGE_KERNEL));
+	clear_page((void *)slot->addr);
+	set_pte(slot->pte, __pte(0));
+	/* No other CPU has a use for this address: the flush is local. */
+	flush_tlb_one_kernel(slot->addr);
+	put_cpu_ptr(&exmem_slot);
+}
+
+/**
+ * exmem_arch_clear - fill pages that the direct map does not hold with zeroes
+ * @page: first page
+ * @nr: number of contiguous pages
+ *
+ * Each page is mapped in this CPU's slot while it is being cleared. Until the
+ * slot is flushed, another CPU may speculate through it, as it may through any
+ * kmap_local_page().
+ *
+ * Context: Process context. Does not sleep; preemption is off for one page
+ * at a time.
+ */
+void exmem_arch_clear(struct page *page, unsigned long nr)
+{
+	while (nr--)
+		exmem_clear_one(page++);
+}

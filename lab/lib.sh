@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Shared by the scripts in lab/: where things are, and how to speak.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Build trees are big and can be made again; they are never part of the repository.
+build=${EXMEM_BUILD:-$root/build}
+kver=${KVER:-6.12}
+
+say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+src=$build/$kver/source
+# out [debug]: the object tree of a flavour
+out() { echo "$build/$kver/${1:-base}"; }
+
+# set_kernel VER: work on another kernel than the default
+set_kernel() {
+	kver=$1
+	src=$build/$kver/source
+	[[ -d $root/patches/$kver ]] || die "no patches/$kver: this kernel is not supported"
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory: the memory object, a struct file that owns pages.
+ *
+ * Pages are taken from the pool and mapped when the file is mapped, and go back
+ * when the last reference to the file dies; a mapping holds one. They are
+ * mapped as raw pfns: nothing can take a reference to them, so
+ * get_user_pages() and all that is built on it fail, by construction.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/interval_tree.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/*
+ * @lock nests inside mmap_lock. Nothing under it may touch user memory.
+ */
+struct exmem_object {
+	struct mutex lock;
+	struct rb_root_cached runs;	/* of struct exmem_run, under @lock */
+	struct address_space mapping;
+};
+
+/* Contiguous pages at contiguous offsets, charged to one user. */
+struct exmem_run {
+	struct interval_tree_node offset;	/* in pages */
+	struct list_head list;		/* while the request that grew it may fail */
+	struct page *page;
+	struct user_struct *user;	/* NULL if exempt from RLIMIT_MEMLOCK */
+};
+
+static unsigned long exmem_run_pages(const struct exmem_run *run)
+{
+	return run->offset.last - run->offset.start + 1;
+}
+
+/* Charge @nr pages to the current user: as io_uring and memfd_secret do. */
+static int exmem_charge(unsigned long nr, struct user_struct **userp)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = current_user();
+	unsigned long locked;
+
+	*userp = NULL;
+	if (capable(CAP_IPC_LOCK))
+		return 0;
+
+	locked = atomic_long_read(&user->locked_vm);
+	do {
+		if (locked > limit || nr > limit - locked)
+			return -EAGAIN;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &locked, locked + nr));
+
+	*userp = get_uid(user);
+	return 0;
+}
+
+/* Drop a reference to @user, and what @nr pages were charged with it. */
+static void exmem_uncharge(struct user_struct *user, unsigned long nr)
+{
+	if (!user)
+		return;
+	atomic_long_sub(nr, &user->locked_vm);
+	free_uid(user);
+}
+
+static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
+{
+	unsigned long nr = exmem_run_pages(run);
+
+	interval_tree_remove(&run->offset, &obj->runs);
+	exmem_free_pages(run->page, nr);
+	exmem_uncharge(run->user, nr);
+	kfree(run);
+}
+
+/* Put the run that starts with @page at @start, with a reference to @user. */
+static int exmem_run_add(struct exmem_object *obj, unsigned long start, struct page *page,
+			 struct user_struct *user, struct list_head *grown)
+{
+	struct exmem_run *run = kmalloc(sizeof(*run), GFP_KERNEL_ACCOUNT);
+
+	if (!run)
+		return -ENOMEM;
+
+	run->offset.start = start;
+	run->offset.last = start + page_private(page) - 1;
+	run->page = page;
+	run->user = user ? get_uid(user) : NULL;
+	interval_tree_insert(&run->offset, &obj->runs);
+	list_add_tail(&run->list, grown);
+	return 0;
+}
+
+/* Fill the hole from @start to @last; what was filled is in @grown even on failure. */
+static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsigned long last,
+			   struct list_head *grown)
+{
+	struct user_struct *user;
+	struct page *page, *next;
+	LIST_HEAD(pages);
+	int ret;
+
+	ret = exmem_charge(last - start + 1, &user);
+	if (ret)
+		return ret;
+
+	ret = exmem_alloc_pages(last - start + 1, &pages);
+	if (ret)
+		goto out;
+
+	list_for_each_entry_safe(page, next, &pages, lru) {
+		ret = exmem_run_add(obj, start, page, user, grown);
+		if (ret)
+			break;
+		list_del(&page->lru);
+		start += page_private(page);
+	}
+	exmem_free_runs(&pages);
+out:
+	/* Each run holds what it was charged; this is the rest. */
+	exmem_uncharge(user, last - start + 1);
+	return ret;
+}
+
+/* Give @obj pages wherever it has none from @start to @last. */
+static int exmem_grow(struct exmem_object *obj, unsigned long start, unsigned long last,
+		      struct list_head *grown)
+{
+	struct interval_tree_span_iter span;
+	int ret;
+
+	/* Filling a hole changes the tree: look for the next one anew. */
+	for (;; start = span.last_used + 1) {
+		interval_tree_span_iter_first(&span, &obj->runs, start, last);
+		if (span.is_hole) {
+			ret = exmem_fill_hole(obj, span.start_hole, span.last_hole, grown);
+			if (ret)
+				return ret;
+		}
+		if (span.last_used == last)
+			return 0;
+	}
+}
+
+/* Map what @run holds of @vma. */
+static int exmem_map_run(struct exmem_run *run, struct vm_area_struct *vma)
+{
+	unsigned long start = max(run->offset.start, vma->vm_pgoff);
+	unsigned long end = min(run->offset.last + 1, vma->vm_pgoff + vma_pages(vma));
+	unsigned long addr = vma->vm_start + (start - vma->vm_pgoff) * PAGE_SIZE;
+	unsigned long pfn = page_to_pfn(run->page) + (start - run->offset.start);
+	int ret;
+
+	/*
+	 * The pages are RAM, and write-back: there is no memory type to look up
+	 * for each, and none to keep track of.
+	 */
+	ret = remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
+				      vma->vm_page_prot);
+	/*
+	 * The caller gives pages back before mmap() would clean up what the
+	 * runs before this one mapped, and other threads could reach them.
+	 */
+	if (ret && addr > vma->vm_start)
+		zap_vma_ptes(vma, vma->vm_start, addr - vma->vm_start);
+	return ret;
+}
+
+/* Map all of @vma, or nothing. */
+static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma)
+{
+	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
+	struct interval_tree_node *node;
+	int ret;
+
+	for (node = interval_tree_iter_first(&obj->runs, first, last); node;
+	     node = interval_tree_iter_next(node, first, last)) {
+		ret = exmem_map_run(container_of(node, struct exmem_run, offset), vma);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Everything is mapped by mmap(): there is nothing to fault in. */
+static const struct vm_operations_struct exmem_vm_ops = {
+};
+
+/**
+ * exmem_file_mmap - map exclusive memory, taking what it takes from the pool
+ * @file: file that exmem_file_open() made a memory object
+ * @vma: where to map it
+ *
+ * Offsets of the object that have no page yet get one. If that fails, or
+ * mapping them does, the object is as it was before.
+ *
+ * Context: ->mmap(), mmap_lock held for writing.
+ * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one,
+ * -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM.
+ */
+int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	unsigned long last = vma->vm_pgoff + vma_pages(vma) - 1;
+	struct exmem_object *obj = file->private_data;
+	struct exmem_run *run, *next;
+	LIST_HEAD(grown);
+	int ret;
+
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+
+	vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
+	vma->vm_ops = &exmem_vm_ops;
+
+	mutex_lock(&obj->lock);
+	ret = exmem_grow(obj, vma->vm_pgoff, last, &grown);
+	if (!ret)
+		ret = exmem_map(obj, vma);
+	list_for_each_entry_safe(run, next, &grown, list) {
+		list_del(&run->list);
+		if (ret)
+			exmem_run_free(obj, run);
+	}
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_file_open - make an open file a memory object of its own, empty
+ * @inode: what was opened
+ * @file: the file
+ *
+ * Each object has its own address_space, so that unmapping a range of one
+ * never reaches the mappings of another.
+ *
+ * Context: ->open().
+ * Return: 0, or -ENOMEM.
+ */
+int exmem_file_open(struct inode *inode, struct file *file)
+{
+	struct exmem_object *obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+
+	if (!obj)
+		return -ENOMEM;
+
+	mutex_init(&obj->lock);
+	obj->runs = RB_ROOT_CACHED;
+	address_space_init_once(&obj->mapping);
+	init_rwsem(&obj->mapping.invalidate_lock);
+	obj->mapping.host = inode;
+	obj->mapping.a_ops = &empty_aops;
+	obj->mapping.gfp_mask = GFP_USER;
+	file->f_mapping = &obj->mapping;
+	file->private_data = obj;
+	return 0;
+}
+
+/**
+ * exmem_file_release - give back all that a memory object owns
+ * @inode: unused
+ * @file: file that exmem_file_open() made a memory object
+ *
+ * Context: ->release(): no file descriptor and no mapping is left, and the
+ * last TLB entry for one is gone.
+ * Return: 0.
+ */
+int exmem_file_release(struct inode *inode, struct file *file)
+{
+	struct exmem_object *obj = file->private_data;
+	struct interval_tree_node *node;
+
+	while ((node = interval_tree_iter_first(&obj->runs, 0, ULONG_MAX)))
+		exmem_run_free(obj, container_of(node, struct exmem_run, offset));
+
+	file->f_mapping = inode->i_mapping;
+	kfree(obj);
+	return 0;
+}
