@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0
+# This is the lab's Makefile; the kernel's own is not part of this repository.
+.PHONY: run test kernel clean
+
+run:
+	@lab/run
+
+test:
+	@lab/test
+
+kernel:
+	@lab/deps
+	@lab/build
+
+clean:
+	rm -rf build

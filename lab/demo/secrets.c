@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What `make run` shows, as a program that runs in the guest. Every figure is
+ * read from the running kernel; the exit status is 0 only if all of it held.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "../../tools/testing/selftests/exmem/exmem.h"
+
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret 447
+#endif
+
+#define SECRETS		1000
+#define SECRET_WORDS	4
+#define MASK		0x5aa5c33c0ff069b7ULL
+#define CHUNK		(1UL << 20)
+
+static int failures;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void check(bool ok, const char *fmt, ...)
+{
+	va_list args;
+
+	printf("   %s ", ok ? "[ok]  " : "[FAIL]");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+	failures += !ok;
+}
+
+struct direct_map {
+	long kb4k, kb2m, kb1g, split2m, split1g;
+};
+
+static struct direct_map direct_map(void)
+{
+	struct direct_map m = {
+		named_value("/proc/meminfo", "DirectMap4k"),
+		named_value("/proc/meminfo", "DirectMap2M"),
+		named_value("/proc/meminfo", "DirectMap1G"),
+		named_value("/proc/vmstat", "direct_map_level2_splits"),
+		named_value("/proc/vmstat", "direct_map_level3_splits"),
+	};
+
+	return m;
+}
+
+static void print_map(const char *when, struct direct_map m)
+{
+	printf("   %-28s 4K %5ld   2M %5ld   1G %5ld   splits of 2M %4ld, of 1G %ld\n", when,
+	       m.kb4k / 1024, m.kb2m / 1024, m.kb1g / 1024, m.split2m, m.split1g);
+	fflush(stdout);
+}
+
+static void *exclusive_page(void)
+{
+	int fd = open(EXMEM_DEV, O_RDWR);
+	void *p = fd < 0 ? MAP_FAILED : exmem_map(fd, 1, 0);
+
+	if (p == MAP_FAILED)
+		die(EXMEM_DEV);
+	close(fd);
+	return p;
+}
+
+static void *memfd_secret_page(void)
+{
+	int fd = syscall(__NR_memfd_secret, 0);
+	void *p;
+
+	if (fd < 0 || ftruncate(fd, PAGE))
+		die("memfd_secret");
+	p = exmem_map(fd, 1, 0);
+	if (p == MAP_FAILED)
+		die("memfd_secret");
+	close(fd);
+	return p;
+}
+
+/*
+ * Count a secret in a piece of memory. Only the masked secret is at hand, so
+ * that the search does not find itself.
+ */
+static long count_in(const uint64_t *mem, size_t words, const uint64_t *masked)
+{
+	uint64_t first = masked[0] ^ MASK;
+	long found = 0;
+	size_t i, j;
+
+	for (i = 0; i + SECRET_WORDS <= words; i++) {
+		if (mem[i] != first)
+			continue;
+		for (j = 1; j < SECRET_WORDS; j++)
+			if ((mem[i + j] ^ MASK) != masked[j])
+				break;
+		found += j == SECRET_WORDS;
+	}
+	return found;
+}
+
+/* Read all RAM that the kernel's direct map shows, through /proc/kcore. */
+static long search_kcore(const uint64_t *masked, uint64_t *searched)
+{
+	int kcore = open("/proc/kcore", O_RDONLY);
+	int fd = open(EXMEM_DEV, O_RDWR);
+	/* What is read must not itself lie where the next read finds it. */
+	uint64_t *buf = exmem_map(fd, CHUNK / PAGE, 0);
+	Elf64_Phdr phdr[256];
+	Elf64_Ehdr ehdr;
+	long found = 0;
+	int i;
+
+	if (kcore < 0 || buf == MAP_FAILED || read(kcore, &ehdr, sizeof(ehdr)) != sizeof(ehdr) ||
+	    ehdr.e_phnum > 256 ||
+	    pread(kcore, phdr, ehdr.e_phnum * sizeof(*phdr), ehdr.e_phoff) < 0)
+		die("/proc/kcore");
+
+	*searched = 0;
+	for (i = 0; i < ehdr.e_phnum; i++) {
+		uint64_t off;
+
+		/* RAM has a physical address; the kernel's text is in RAM, too. */
+		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == (uint64_t)-1 ||
+		    phdr[i].p_vaddr >= 0xffffffff80000000ULL)
+			continue;
+		for (off = 0; off < phdr[i].p_memsz; off += CHUNK) {
+			uint64_t left = phdr[i].p_memsz - off;
+			ssize_t n = pread(kcore, buf, left < CHUNK ? left : CHUNK,
+					  phdr[i].p_offset + off);
+
+			if (n < 0)
+				die("read of /proc/kcore");
+			found += count_in(buf, n / sizeof(*buf), masked);
+			*searched += n;
+		}
+	}
+	munmap(buf, CHUNK);
+	close(fd);
+	close(kcore);
+	return found;
+}
+
+static void look_for_secret(const char *where, uint64_t *page, bool expected)
+{
+	uint64_t masked[SECRET_WORDS], searched;
+	long found;
+	int i;
+
+	/* Straight into its place: no copy is left anywhere else. */
+	if (getrandom(page, SECRET_WORDS * sizeof(*page), 0) < 0)
+		die("getrandom");
+	for (i = 0; i < SECRET_WORDS; i++)
+		masked[i] = page[i] ^ MASK;
+	found = search_kcore(masked, &searched);
+	check(expected ? found > 0 : found == 0,
+	      "%s: the secret is found %ld times in the %lu MiB that /proc/kcore shows",
+	      where, found, searched >> 20);
+}
+
+/* Free memory in MiB: all, and what of it lies in blocks of 2 MiB and more. */
+static void free_blocks(long *all, long *large)
+{
+	FILE *f = fopen("/proc/buddyinfo", "r");
+	char line[512], *s;
+	int order;
+
+	*all = *large = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		s = strstr(line, "zone");
+		s += strcspn(s, " ");
+		s += strspn(s, " ");
+		s += strcspn(s, " ");
+		for (order = 0; *s && *s != '\n' && order < 11; order++) {
+			long n = strtol(s, &s, 10) << order;
+
+			*all += n;
+			if (order >= 9)
+				*large += n;
+		}
+	}
+	fclose(f);
+	*all /= 256;
+	*large /= 256;
+}
+
+#define PIPE_PAGES	256
+
+/*
+ * memfd_secret takes its pages where the kernel's own go, and the kernel keeps
+ * those apart from what programs use. So what ages here are kernel pages: half
+ * of the memory goes into pipes, each page into a random one, and a quarter of
+ * that is freed again in random order.
+ */
+static void age_memory(void)
+{
+	static char data[PAGE];
+	long all, large, before, i, pipes, pages;
+
+	free_blocks(&all, &before);
+	pipes = all / 2 * 256 / PIPE_PAGES;
+	pages = pipes * PIPE_PAGES;
+
+	int (*fd)[2] = calloc(pipes, sizeof(*fd));
+
+	for (i = 0; i < pipes; i++)
+		if (pipe2(fd[i], O_NONBLOCK) ||
+		    fcntl(fd[i][0], F_SETPIPE_SZ, PIPE_PAGES * PAGE) < 0)
+			die("pipe");
+	srand(1);
+	for (i = 0; i < pages - pipes;)
+		i += write(fd[rand() % pipes][1], data, PAGE) == PAGE;
+	for (i = 0; i < pages / 4;)
+		i += read(fd[rand() % pipes][0], data, PAGE) == PAGE;
+	free(fd);
+	free_blocks(&all, &large);
+	printf("   aged: %ld MiB are free, %ld MiB of it in blocks of 2 MiB (%ld MiB before)\n",
+	       all, large, before);
+}
+
+static struct direct_map hold_secrets(const char *what, void *(*new_page)(void))
+{
+	struct direct_map before = direct_map(), after;
+	uint64_t *page[SECRETS];
+	bool good = true;
+	int i;
+
+	for (i = 0; i < SECRETS; i++) {
+		page[i] = new_page();
+		page[i][0] = i * MASK;
+	}
+	for (i = 0; i < SECRETS; i++)
+		good &= page[i][0] == i * MASK;
+	after = direct_map();
+	for (i = 0; i < SECRETS; i++)
+		munmap(page[i], PAGE);
+
+	printf("   %s:\n", what);
+	print_map("  before", before);
+	print_map("  with 1000 secrets", after);
+	check(good, "each of the secrets read back");
+	after.split2m -= before.split2m;
+	after.split1g -= before.split1g;
+	after.kb4k -= before.kb4k;
+	return after;
+}
+
+static void show_boot(void)
+{
+	long total = exmem_total();
+	struct direct_map m = direct_map();
+	struct utsname un;
+
+	uname(&un);
+	printf("1. Linux %s has reserved this at boot:\n", un.release);
+	fflush(stdout);
+	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p'"))
+		die("dmesg");
+	printf("   %ld MiB in %ld pages, %ld of them free; %ld leaves of 2M and %ld of 1G were split\n",
+	       total / 256, total, exmem_free(), exmem_value("splits_2M"), exmem_value("splits_1G"));
+	print_map("direct map in MiB:", m);
+	check(total == 64 * 256 && exmem_free() == total, "the pool is what exmem=64M asked for");
+	check(m.kb4k >= total * 4, "the direct map has the pool in 4K pages");
+}
+
+static void show_secret(void)
+{
+	char back[32] = "";
+	char *page = exclusive_page();
+
+	printf("2. A program keeps a secret in exclusive memory:\n");
+	strcpy(page, "attack at dawn");
+	strcpy(back, page);
+	check(!strcmp(back, "attack at dawn") && exmem_free() == exmem_total() - 1,
+	      "written and read back: \"%s\", on 1 page of the pool", back);
+	munmap(page, PAGE);
+}
+
+static void show_invisible(void)
+{
+	uint64_t *plain = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *page = exclusive_page();
+
+	printf("3. Can the kernel see it? All of its memory is searched:\n");
+	look_for_secret("ordinary memory", plain, true);
+	look_for_secret("exclusive memory", page, false);
+	munmap(plain, PAGE);
+	munmap(page, PAGE);
+}
+
+static void show_cost(void)
+{
+	struct direct_map d;
+
+	printf("4. What do %d secrets do to the direct map, on a memory that has been in use?\n", SECRETS);
+	age_memory();
+	d = hold_secrets("exclusive memory", exclusive_page);
+	check(!d.split2m && !d.split1g && !d.kb4k, "exclusive memory split nothing");
+	d = hold_secrets("memfd_secret(2)", memfd_secret_page);
+	check(d.split2m > 0, "memfd_secret split %ld leaves of 2M and %ld of 1G", d.split2m, d.split1g);
+}
+
+int main(void)
+{
+	struct rlimit many = { 4096, 4096 }, all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	setrlimit(RLIMIT_NOFILE, &many);
+	setrlimit(RLIMIT_MEMLOCK, &all);
+
+	show_boot();
+	show_secret();
+	show_invisible();
+	show_cost();
+	printf("5. In the end:\n");
+	check(exmem_free() == exmem_total(), "all pages are back: %ld of %ld free",
+	      exmem_free(), exmem_total());
+	printf("%s\n", failures ? "Something did NOT hold, see above." : "All of it held.");
+	return failures != 0;
+}
