@@ -4,12 +4,11 @@
  * read from the running kernel; the exit status is 0 only if all of it held.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/elf.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +27,8 @@
 
 #define SECRETS		1000
 #define SECRET_WORDS	4
-#define MASK		0x5aa5c33c0ff069b7ULL
-#define CHUNK		(1UL << 20)
+#define MASK		0x5aa5c33c0ff069b7UL
+#define CHUNK		(1024 * 1024UL)
 
 static int failures;
 
@@ -105,9 +104,9 @@ static void *memfd_secret_page(void)
  * Count a secret in a piece of memory. Only the masked secret is at hand, so
  * that the search does not find itself.
  */
-static long count_in(const uint64_t *mem, size_t words, const uint64_t *masked)
+static long count_in(const unsigned long *mem, size_t words, const unsigned long *masked)
 {
-	uint64_t first = masked[0] ^ MASK;
+	unsigned long first = masked[0] ^ MASK;
 	long found = 0;
 	size_t i, j;
 
@@ -123,14 +122,14 @@ static long count_in(const uint64_t *mem, size_t words, const uint64_t *masked)
 }
 
 /* Read all RAM that the kernel's direct map shows, through /proc/kcore. */
-static long search_kcore(const uint64_t *masked, uint64_t *searched)
+static long search_kcore(const unsigned long *masked, unsigned long *searched)
 {
 	int kcore = open("/proc/kcore", O_RDONLY);
 	int fd = open(EXMEM_DEV, O_RDWR);
 	/* What is read must not itself lie where the next read finds it. */
-	uint64_t *buf = exmem_map(fd, CHUNK / PAGE, 0);
-	Elf64_Phdr phdr[256];
-	Elf64_Ehdr ehdr;
+	unsigned long *buf = exmem_map(fd, CHUNK / PAGE, 0);
+	struct elf64_phdr phdr[256];
+	struct elf64_hdr ehdr;
 	long found = 0;
 	int i;
 
@@ -141,14 +140,14 @@ static long search_kcore(const uint64_t *masked, uint64_t *searched)
 
 	*searched = 0;
 	for (i = 0; i < ehdr.e_phnum; i++) {
-		uint64_t off;
+		unsigned long off;
 
 		/* RAM has a physical address; the kernel's text is in RAM, too. */
-		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == (uint64_t)-1 ||
+		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == -1UL ||
 		    phdr[i].p_vaddr >= 0xffffffff80000000ULL)
 			continue;
 		for (off = 0; off < phdr[i].p_memsz; off += CHUNK) {
-			uint64_t left = phdr[i].p_memsz - off;
+			unsigned long left = phdr[i].p_memsz - off;
 			ssize_t n = pread(kcore, buf, left < CHUNK ? left : CHUNK,
 					  phdr[i].p_offset + off);
 
@@ -164,9 +163,9 @@ static long search_kcore(const uint64_t *masked, uint64_t *searched)
 	return found;
 }
 
-static void look_for_secret(const char *where, uint64_t *page, bool expected)
+static void look_for_secret(const char *where, unsigned long *page, bool expected)
 {
-	uint64_t masked[SECRET_WORDS], searched;
+	unsigned long masked[SECRET_WORDS], searched;
 	long found;
 	int i;
 
@@ -244,7 +243,7 @@ static void age_memory(void)
 static struct direct_map hold_secrets(const char *what, void *(*new_page)(void))
 {
 	struct direct_map before = direct_map(), after;
-	uint64_t *page[SECRETS];
+	unsigned long *page[SECRETS];
 	bool good = true;
 	int i;
 
@@ -279,8 +278,9 @@ static void show_boot(void)
 	fflush(stdout);
 	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p'"))
 		die("dmesg");
-	printf("   %ld MiB in %ld pages, %ld of them free; %ld leaves of 2M and %ld of 1G were split\n",
-	       total / 256, total, exmem_free(), exmem_value("splits_2M"), exmem_value("splits_1G"));
+	printf("   %ld MiB in %ld pages, %ld of them free\n", total / 256, total, exmem_free());
+	printf("   for that, %ld leaves of 2M and %ld of 1G were split, once\n",
+	       exmem_value("splits_2M"), exmem_value("splits_1G"));
 	print_map("direct map in MiB:", m);
 	check(total == 64 * 256 && exmem_free() == total, "the pool is what exmem=64M asked for");
 	check(m.kb4k >= total * 4, "the direct map has the pool in 4K pages");
@@ -288,21 +288,23 @@ static void show_boot(void)
 
 static void show_secret(void)
 {
-	char back[32] = "";
+	static const char secret[] = "attack at dawn";
 	char *page = exclusive_page();
+	char back[sizeof(secret)];
 
 	printf("2. A program keeps a secret in exclusive memory:\n");
-	strcpy(page, "attack at dawn");
-	strcpy(back, page);
-	check(!strcmp(back, "attack at dawn") && exmem_free() == exmem_total() - 1,
+	memcpy(page, secret, sizeof(secret));
+	memcpy(back, page, sizeof(back));
+	check(!strcmp(back, secret) && exmem_free() == exmem_total() - 1,
 	      "written and read back: \"%s\", on 1 page of the pool", back);
 	munmap(page, PAGE);
 }
 
 static void show_invisible(void)
 {
-	uint64_t *plain = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint64_t *page = exclusive_page();
+	unsigned long *plain = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long *page = exclusive_page();
 
 	printf("3. Can the kernel see it? All of its memory is searched:\n");
 	look_for_secret("ordinary memory", plain, true);
@@ -315,12 +317,14 @@ static void show_cost(void)
 {
 	struct direct_map d;
 
-	printf("4. What do %d secrets do to the direct map, on a memory that has been in use?\n", SECRETS);
+	printf("4. What do %d secrets do to the direct map, on a memory that has been in use?\n",
+	       SECRETS);
 	age_memory();
 	d = hold_secrets("exclusive memory", exclusive_page);
 	check(!d.split2m && !d.split1g && !d.kb4k, "exclusive memory split nothing");
 	d = hold_secrets("memfd_secret(2)", memfd_secret_page);
-	check(d.split2m > 0, "memfd_secret split %ld leaves of 2M and %ld of 1G", d.split2m, d.split1g);
+	check(d.split2m > 0, "memfd_secret split %ld leaves of 2M and %ld of 1G",
+	      d.split2m, d.split1g);
 }
 
 int main(void)

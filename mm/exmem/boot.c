@@ -33,19 +33,18 @@ static unsigned int exmem_nr_ranges __initdata;
 
 /*
  * Read one size, rounded up to whole regions. memparse() wraps silently: a
- * number of 20 digits may not fit, nor may what its suffix makes of it.
+ * number of more digits may not fit, nor may what its suffix makes of it.
  */
 static bool __init exmem_parse_size(char **s, u64 *size)
 {
 	char *start = *s;
-	u64 plain;
+	int digits;
+	s64 plain;
 
 	*size = memparse(start, s);
-	if (*s == start || *s - start > 20)
+	if (*s == start || sscanf(start, "%lli%n", &plain, &digits) != 1 || digits > 18)
 		return false;
-
-	plain = simple_strtoull(start, NULL, 0);
-	if (*size < plain || (plain && *size % plain) || *size > S64_MAX)
+	if (*size > S64_MAX || *size < plain || (plain && *size % plain))
 		return false;
 
 	*size = round_up(*size, PMD_SIZE);
@@ -54,12 +53,14 @@ static bool __init exmem_parse_size(char **s, u64 *size)
 
 static bool __init exmem_parse_nodes(char *s)
 {
-	unsigned long nid;
+	unsigned int nid;
 
 	do {
-		nid = simple_strtoul(s, &s, 10);
-		if (*s++ != ':' || nid >= MAX_NUMNODES)
+		int colon = 0;
+
+		if (sscanf(s, "%u:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
 			return false;
+		s += colon;
 		if (!exmem_parse_size(&s, &exmem_size_on_node[nid]))
 			return false;
 	} while (*s++ == ',');

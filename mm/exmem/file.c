@@ -21,12 +21,10 @@
 
 #include "internal.h"
 
-/*
- * @lock nests inside mmap_lock. Nothing under it may touch user memory.
- */
 struct exmem_object {
+	/* Protects runs. Nests inside mmap_lock: do not touch user memory. */
 	struct mutex lock;
-	struct rb_root_cached runs;	/* of struct exmem_run, under @lock */
+	struct rb_root_cached runs;	/* of struct exmem_run */
 	struct address_space mapping;
 };
 

@@ -28,7 +28,6 @@
 #define EXMEM_REGION_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
 #define EXMEM_NR_BINS		(EXMEM_REGION_SHIFT + 1)
 
-/* @list, @nr_free and @used belong to the node's lock. */
 struct exmem_region {
 	struct list_head list;		/* in a bin, if it has free pages */
 	unsigned long pfn;
@@ -37,6 +36,7 @@ struct exmem_region {
 };
 
 struct exmem_node {
+	/* Protects the bins, and all but the pfn of the regions on this node. */
 	spinlock_t lock;
 	/* Regions with at least 2^n and less than 2^(n+1) free pages. */
 	struct list_head bins[EXMEM_NR_BINS];
@@ -327,9 +327,11 @@ static struct exmem_node * __init exmem_node_create(int nid)
  */
 static void __init exmem_prepare_page(struct page *page)
 {
-	__ClearPageReserved(page);
+	struct folio *folio = page_folio(page);
+
+	__folio_clear_reserved(folio);
 	set_page_count(page, 0);
-	__SetPageOffline(page);
+	__folio_set_offline(folio);
 }
 
 static int __init exmem_region_add(struct exmem_node *node, struct exmem_region *region,

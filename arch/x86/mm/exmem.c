@@ -7,10 +7,10 @@
 #include <linux/exmem.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/pgtable.h>
 #include <linux/vmalloc.h>
 
 #include <asm/page.h>
-#include <asm/pgtable.h>
 #include <asm/set_memory.h>
 #include <asm/tlbflush.h>
 

@@ -27,36 +27,46 @@ static struct page *exmem_test_take(struct kunit *test, unsigned long nr)
 	return page;
 }
 
-/* Run @fn on @page through a mapping of the test's own. */
-static bool exmem_test_with_page(struct kunit *test, struct page *page, bool (*fn)(void *))
+/* The direct map does not have these pages: map them for the test. */
+static void *exmem_test_map(struct kunit *test, struct page *page, unsigned long nr)
 {
-	void *addr = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
-	bool ret;
+	struct page *pages[64];
+	unsigned long i;
+	void *addr;
 
+	KUNIT_ASSERT_LE(test, nr, ARRAY_SIZE(pages));
+	for (i = 0; i < nr; i++)
+		pages[i] = page + i;
+	addr = vmap(pages, nr, VM_MAP, PAGE_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, addr);
-	ret = fn(addr);
+	return addr;
+}
+
+static void exmem_test_dirty(struct kunit *test, struct page *page, unsigned long nr)
+{
+	void *addr = exmem_test_map(test, page, nr);
+
+	memset(addr, 0xa5, nr * PAGE_SIZE);
 	vunmap(addr);
-	return ret;
 }
 
-static bool exmem_test_is_zero(void *addr)
+static void exmem_test_expect_zero(struct kunit *test, struct page *page, unsigned long nr)
 {
-	return !memchr_inv(addr, 0, PAGE_SIZE);
-}
+	void *addr = exmem_test_map(test, page, nr);
 
-static bool exmem_test_dirty(void *addr)
-{
-	memset(addr, 0xa5, PAGE_SIZE);
-	return true;
+	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0, nr * PAGE_SIZE));
+	vunmap(addr);
 }
 
 /* Every page once, in runs that do not overlap, each one marked as it must be. */
 static void exmem_test_one_owner(struct kunit *test)
 {
 	unsigned long i, nr, total = exmem_nr_total;
-	DEFINE_XARRAY(seen);
+	struct xarray seen;
 	struct page *page;
 	LIST_HEAD(runs);
+
+	xa_init(&seen);
 
 	KUNIT_ASSERT_EQ(test, exmem_alloc_pages(total, &runs), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), 0);
@@ -175,15 +185,14 @@ static void exmem_test_zeroing(struct kunit *test)
 	LIST_HEAD(runs);
 
 	page = exmem_test_take(test, 64);
-	for (i = 0; i < 64; i++)
-		exmem_test_with_page(test, page + i, exmem_test_dirty);
+	exmem_test_dirty(test, page, 64);
 	exmem_free_pages(page, 64);
 
+	/* Runs of an empty pool are whole regions. */
 	KUNIT_ASSERT_EQ(test, exmem_alloc_pages(exmem_nr_total, &runs), 0);
 	list_for_each_entry(page, &runs, lru)
-		for (i = 0; i < page_private(page); i++)
-			KUNIT_EXPECT_TRUE(test, exmem_test_with_page(test, page + i,
-								     exmem_test_is_zero));
+		for (i = 0; i < page_private(page); i += 64)
+			exmem_test_expect_zero(test, page + i, 64);
 	exmem_free_runs(&runs);
 }
 
@@ -270,4 +279,5 @@ static struct kunit_suite exmem_test_suite = {
 	.init = exmem_test_init,
 	.test_cases = exmem_test_cases,
 };
+
 kunit_test_suite(exmem_test_suite);

@@ -113,7 +113,7 @@ TEST_F(device, sparse_offsets)
 
 	ASSERT_NE(p, MAP_FAILED);
 	EXPECT_EQ(exmem_free(), self->total - 1);
-	strcpy(p, SECRET);
+	memcpy(p, SECRET, sizeof(SECRET));
 }
 
 TEST_F(device, each_open_is_its_own)
@@ -128,7 +128,7 @@ TEST_F(device, each_open_is_its_own)
 	q = exmem_map(other, 1, 0);
 	ASSERT_NE(p, MAP_FAILED);
 	ASSERT_NE(q, MAP_FAILED);
-	strcpy(p, SECRET);
+	memcpy(p, SECRET, sizeof(SECRET));
 	EXPECT_TRUE(all_bytes(q, 0, PAGE));
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
@@ -223,7 +223,7 @@ TEST_F(device, failed_growth_keeps_nothing)
 	char *q;
 
 	ASSERT_NE(p, MAP_FAILED);
-	strcpy(p, SECRET);
+	memcpy(p, SECRET, sizeof(SECRET));
 	EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
 	EXPECT_EQ(errno, ENOMEM);
 	EXPECT_EQ(exmem_free(), self->total - 1);
@@ -334,7 +334,7 @@ TEST_F(device, fork_shares)
 	ASSERT_NE(p, MAP_FAILED);
 	pid = fork();
 	if (!pid) {
-		strcpy(p, SECRET);
+		memcpy(p, SECRET, sizeof(SECRET));
 		_exit(0);
 	}
 	ASSERT_EQ(wait_status(pid), 0);
@@ -401,7 +401,7 @@ FIXTURE_SETUP(door)
 	ASSERT_GE(fd, 0);
 	self->secret = exmem_map(fd, 1, 0);
 	ASSERT_NE(self->secret, MAP_FAILED);
-	strcpy(self->secret, SECRET);
+	memcpy(self->secret, SECRET, sizeof(SECRET));
 	close(fd);
 }
 
