@@ -53,12 +53,12 @@ static bool __init exmem_parse_size(char **s, u64 *size)
 
 static bool __init exmem_parse_nodes(char *s)
 {
-	unsigned int nid;
+	unsigned long nid;
 
 	do {
 		int colon = 0;
 
-		if (sscanf(s, "%u:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
+		if (sscanf(s, "%lu:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
 			return false;
 		s += colon;
 		if (!exmem_parse_size(&s, &exmem_size_on_node[nid]))
@@ -162,8 +162,9 @@ static bool __init exmem_fits(u64 size)
 /**
  * exmem_reserve - set memory aside for the pool, as the exmem= parameter says
  *
- * A request that makes no sense or does not fit reserves nothing; the log says
- * so, and the boot goes on.
+ * A parameter that makes no sense or asks for more than there is reserves
+ * nothing, and a node that does not exist or has no room nothing on that node;
+ * the log says so, and the boot goes on.
  *
  * Context: setup_arch(), when the nodes are known to memblock.
  */
@@ -191,7 +192,7 @@ void __init exmem_reserve(void)
 			exmem_param, reserved / SZ_1M, asked / SZ_1M);
 }
 
-static int __init exmem_add_range(const struct exmem_range *range)
+static void __init exmem_add_range(const struct exmem_range *range)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(range->base));
 	phys_addr_t last = range->base + range->size - 1;
@@ -201,12 +202,11 @@ static int __init exmem_add_range(const struct exmem_range *range)
 	ret = exmem_pool_add(page, range->size / PAGE_SIZE, &splits);
 	if (ret) {
 		pr_warn("[mem %pa-%pa] can't be used: %d\n", &range->base, &last, ret);
-		return ret;
+		return;
 	}
 	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves split\n",
 		range->size / SZ_1M, page_to_nid(page), &range->base, &last,
 		splits.pmd, splits.pud);
-	return 0;
 }
 
 /*

@@ -41,7 +41,7 @@ static unsigned long exmem_run_pages(const struct exmem_run *run)
 	return run->offset.last - run->offset.start + 1;
 }
 
-/* Charge @nr pages to the current user: as io_uring and memfd_secret do. */
+/* Charge @nr pages to the current user, in the counter that memfd_secret charges. */
 static int exmem_charge(unsigned long nr, struct user_struct **userp)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -270,8 +270,8 @@ int exmem_file_open(struct inode *inode, struct file *file)
  * @inode: unused
  * @file: file that exmem_file_open() made a memory object
  *
- * Context: ->release(): no file descriptor and no mapping is left, and the
- * last TLB entry for one is gone.
+ * Context: ->release(): no file descriptor and no mapping is left, and no CPU
+ * can use a TLB entry for one any more.
  * Return: 0.
  */
 int exmem_file_release(struct inode *inode, struct file *file)

@@ -32,7 +32,8 @@ struct exmem_region {
 	struct list_head list;		/* in a bin, if it has free pages */
 	unsigned long pfn;
 	unsigned int nr_free;
-	DECLARE_BITMAP(used, EXMEM_REGION_PAGES);
+	DECLARE_BITMAP(used, EXMEM_REGION_PAGES);	/* not free, or not yet */
+	DECLARE_BITMAP(owned, EXMEM_REGION_PAGES);	/* handed out */
 };
 
 struct exmem_node {
@@ -105,6 +106,7 @@ static struct page *exmem_region_take(struct exmem_node *node, struct exmem_regi
 	}
 
 	bitmap_set(region->used, start, *nr);
+	bitmap_set(region->owned, start, *nr);
 	region->nr_free -= *nr;
 	exmem_region_rebin(node, region);
 	return pfn_to_page(region->pfn + start);
@@ -191,38 +193,42 @@ int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_pages);
 
-static bool exmem_region_all_used(struct exmem_region *region, unsigned long start,
-				  unsigned long nr)
+/* End the ownership of @nr pages; false if they weren't handed out. */
+static bool exmem_region_disown(struct exmem_node *node, struct exmem_region *region,
+				unsigned long start, unsigned long nr)
 {
-	return find_next_zero_bit(region->used, start + nr, start) >= start + nr;
+	bool owned;
+
+	spin_lock(&node->lock);
+	owned = find_next_zero_bit(region->owned, start + nr, start) >= start + nr;
+	if (owned)
+		bitmap_clear(region->owned, start, nr);
+	spin_unlock(&node->lock);
+	return owned;
 }
 
-/* Clear @nr used pages of @region and make them free; false if they weren't used. */
+/*
+ * Clear @nr pages of @region and make them free. While they are being cleared
+ * nobody owns them and nobody can get them: of two that free a page at the same
+ * time one is refused before it touches anything.
+ */
 static bool exmem_region_put(struct exmem_region *region, unsigned long start,
 			     unsigned long nr)
 {
 	struct page *page = pfn_to_page(region->pfn + start);
 	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
-	bool used;
 
-	spin_lock(&node->lock);
-	used = exmem_region_all_used(region, start, nr);
-	spin_unlock(&node->lock);
-	if (!used)
+	if (!exmem_region_disown(node, region, start, nr))
 		return false;
 
 	exmem_arch_clear(page, nr);
 
-	/* Free twice at the same time: only one of the two may count. */
 	spin_lock(&node->lock);
-	used = exmem_region_all_used(region, start, nr);
-	if (used) {
-		bitmap_clear(region->used, start, nr);
-		region->nr_free += nr;
-		exmem_region_rebin(node, region);
-	}
+	bitmap_clear(region->used, start, nr);
+	region->nr_free += nr;
+	exmem_region_rebin(node, region);
 	spin_unlock(&node->lock);
-	return used;
+	return true;
 }
 
 static int exmem_give_back(struct page *page, unsigned long nr)
@@ -379,11 +385,17 @@ int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_spli
 	}
 
 	ret = exmem_arch_unmap(page, nr, splits);
-	for (i = 0; !ret && i < nr_regions; i++)
-		ret = exmem_region_add(node, &regions[i], page + i * EXMEM_REGION_PAGES);
-
+	if (ret) {
+		kvfree(regions);
+		return ret;
+	}
 	exmem_splits.pmd += splits->pmd;
 	exmem_splits.pud += splits->pud;
+
+	for (i = 0; !ret && i < nr_regions; i++) {
+		ret = exmem_region_add(node, &regions[i], page + i * EXMEM_REGION_PAGES);
+		cond_resched();
+	}
 	return ret;
 }
 

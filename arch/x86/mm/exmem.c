@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
+#include <linux/sched.h>
 #include <linux/vmalloc.h>
 
 #include <asm/page.h>
@@ -101,6 +102,7 @@ int __init exmem_arch_unmap(struct page *page, unsigned long nr,
 			return ret;
 		splits->pud += level == PG_LEVEL_1G;
 		splits->pmd += level >= PG_LEVEL_2M;
+		cond_resched();
 	}
 	return 0;
 }

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Whatever allocation fails inside open() or mmap() of exclusive memory, the
+ * call fails cleanly and leaves nothing behind. Needs root, exmem=8M or more,
+ * and CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC with debugfs.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "exmem.h"
+#include "../kselftest_harness.h"
+
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+#define MAX_NTH		500
+
+static bool write_file(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, value, strlen(value)) == strlen(value);
+	close(fd);
+	return ok;
+}
+
+static bool allow_faults(void)
+{
+	return write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       write_file("/sys/kernel/debug/failslab/verbose", "0") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+}
+
+/* Make the @nth allocation from now on fail; 0 stops. Returns what was left. */
+static int fail_nth(int fd, int nth)
+{
+	char buf[16] = "";
+	int left;
+
+	if (pread(fd, buf, sizeof(buf) - 1, 0) < 0)
+		return -1;
+	left = atoi(buf);
+	snprintf(buf, sizeof(buf), "%d", nth);
+	if (pwrite(fd, buf, strlen(buf), 0) < 0)
+		return -1;
+	return left;
+}
+
+FIXTURE(faults)
+{
+	int nth;
+	long total;
+};
+
+static void set_node_mode(mode_t mode)
+{
+	if (chmod(EXMEM_DEV, mode))
+		perror(EXMEM_DEV);
+}
+
+/* Each test runs without privileges, so that what is charged shows, too. */
+FIXTURE_SETUP(faults)
+{
+	struct rlimit limit = { 2000 * PAGE, 2000 * PAGE };
+
+	self->total = exmem_total();
+	ASSERT_EQ(exmem_free(), self->total);
+	if (!allow_faults())
+		SKIP(return, "needs fault injection");
+	self->nth = open(FAIL_NTH, O_RDWR);
+	ASSERT_GE(self->nth, 0);
+	set_node_mode(0666);
+	ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	ASSERT_EQ(setresuid(-1, 65534, -1), 0);
+}
+
+FIXTURE_TEARDOWN(faults)
+{
+	if (!seteuid(0))
+		set_node_mode(0600);
+}
+
+TEST_F(faults, open)
+{
+	int i, fd, left, failures = 0;
+
+	for (i = 1; i < MAX_NTH; i++) {
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		fd = open(EXMEM_DEV, O_RDWR);
+		left = fail_nth(self->nth, 0);
+		if (fd >= 0)
+			close(fd);
+		else
+			failures++;
+		if (left)
+			break;
+	}
+	/* It came through at last, after it had failed for want of memory. */
+	EXPECT_LT(i, MAX_NTH);
+	EXPECT_GE(fd, 0);
+	EXPECT_GT(failures, 0);
+}
+
+/*
+ * Three holes and two that are filled, over several regions and page tables:
+ * runs are added, pages mapped and page tables allocated in turns. The limit
+ * on locked memory is too low for a second time: a charge that stayed shows.
+ */
+TEST_F_TIMEOUT(faults, mmap, 300)
+{
+	int i, fd, left = 0, failures = 0;
+	char *low, *high, *p;
+
+	for (i = 1; i < MAX_NTH && !left; i++) {
+		fd = open(EXMEM_DEV, O_RDWR);
+		ASSERT_GE(fd, 0);
+		low = exmem_map(fd, 1, 10);
+		high = exmem_map(fd, 1, 1200);
+		ASSERT_NE(low, MAP_FAILED);
+		ASSERT_NE(high, MAP_FAILED);
+
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		p = exmem_map(fd, 1300, 0);
+		left = fail_nth(self->nth, 0);
+		if (p == MAP_FAILED) {
+			failures++;
+			EXPECT_EQ(errno, ENOMEM);
+			EXPECT_EQ(exmem_free(), self->total - 2);
+		} else {
+			EXPECT_TRUE(all_bytes(p, 0, 1300 * PAGE));
+			memset(p, 0x5a, 1300 * PAGE);
+			munmap(p, 1300 * PAGE);
+		}
+		munmap(low, PAGE);
+		munmap(high, PAGE);
+		close(fd);
+		ASSERT_EQ(exmem_free(), self->total);
+	}
+	EXPECT_GT(left, 0);
+	EXPECT_GT(failures, 5);
+}
+
+TEST_HARNESS_MAIN
