@@ -28,6 +28,7 @@ static u64 exmem_size_on_node[MAX_NUMNODES] __initdata;
 static struct exmem_range {
 	phys_addr_t base;
 	phys_addr_t size;
+	int nid;
 } exmem_ranges[EXMEM_MAX_RANGES] __initdata;
 static unsigned int exmem_nr_ranges __initdata;
 
@@ -94,31 +95,116 @@ static void __init exmem_unreserve(unsigned int keep)
 	}
 }
 
+/* Does a leaf have to be split first that maps more than a region? */
+static bool __init exmem_opens_leaf(phys_addr_t addr)
+{
+	unsigned int i;
+
+	if (exmem_arch_leaf_size(addr) < PUD_SIZE)
+		return false;
+	for (i = 0; i < exmem_nr_ranges; i++) {
+		struct exmem_range *range = &exmem_ranges[i];
+
+		/* Taken already, and split before long. */
+		if (range->base < ALIGN_DOWN(addr, PUD_SIZE) + PUD_SIZE &&
+		    range->base + range->size > ALIGN_DOWN(addr, PUD_SIZE))
+			return false;
+	}
+	return true;
+}
+
 /*
- * Reserve all of @size on @nid, in as few ranges as there are, or nothing.
- * MEMBLOCK_ALLOC_NOLEAKTRACE: kmemleak must not read this memory, ever.
+ * Is @a a better place for @want bytes than @b? One that opens no 1G leaf, then
+ * one above 4G, so that DMA32 stays whole, then the one that holds more of it.
  */
+static bool __init exmem_better_place(const struct exmem_range *a, const struct exmem_range *b,
+				      u64 want)
+{
+	bool a_high = a->base >= SZ_4G, b_high = b->base >= SZ_4G;
+	bool a_opens, b_opens;
+
+	if (!b->size)
+		return true;
+
+	a_opens = exmem_opens_leaf(a->base);
+	b_opens = exmem_opens_leaf(b->base);
+	if (a_opens != b_opens)
+		return b_opens;
+	if (a_high != b_high)
+		return a_high;
+	return min(a->size, want) >= min(b->size, want);
+}
+
+/* The best place on @nid for @want bytes, or what comes nearest; size 0 if none. */
+static struct exmem_range __init exmem_find_place(u64 want, int nid)
+{
+	struct exmem_range best = {}, place = {};
+	phys_addr_t start, end;
+	u64 i;
+
+	for_each_free_mem_range(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
+		start = ALIGN(max_t(phys_addr_t, start, SZ_16M), PMD_SIZE);
+		end = ALIGN_DOWN(end, PMD_SIZE);
+		for (; start < end; start += place.size) {
+			place.base = start;
+			place.size = min(end, ALIGN_DOWN(start, PUD_SIZE) + PUD_SIZE) - start;
+			if (exmem_better_place(&place, &best, want))
+				best = place;
+		}
+	}
+	return best;
+}
+
+/* Add a range, or make it one with a neighbour on the same node. */
+static void __init exmem_add_reserved(phys_addr_t base, phys_addr_t size, int nid)
+{
+	struct exmem_range *range;
+
+	for (range = exmem_ranges; range < exmem_ranges + exmem_nr_ranges; range++) {
+		if (range->nid != nid)
+			continue;
+		if (range->base == base + size) {
+			range->base = base;
+			range->size += size;
+			return;
+		}
+		if (range->base + range->size == base) {
+			range->size += size;
+			return;
+		}
+	}
+	*range = (struct exmem_range){ base, size, nid };
+	exmem_nr_ranges++;
+}
+
+/* Reserve up to @left bytes at the end of @place; return how many. */
+static u64 __init exmem_reserve_place(const struct exmem_range *place, u64 left, int nid)
+{
+	phys_addr_t end = place->base + place->size;
+	u64 size = min(left, place->size);
+
+	if (!size || !memblock_alloc_range_nid(size, PMD_SIZE, end - size, end, nid, true))
+		return 0;
+
+	/* kmemleak must not read this memory, ever. */
+	kmemleak_ignore_phys(end - size);
+	exmem_add_reserved(end - size, size, nid);
+	return size;
+}
+
+/* Reserve all of @size on @nid, or nothing. */
 static u64 __init exmem_reserve_on_node(u64 size, int nid)
 {
 	unsigned int keep = exmem_nr_ranges;
-	u64 left = size, chunk = size;
+	u64 left = size;
 
 	while (left && exmem_nr_ranges < EXMEM_MAX_RANGES) {
-		struct exmem_range *range = &exmem_ranges[exmem_nr_ranges];
+		struct exmem_range place = exmem_find_place(left, nid);
+		u64 taken = exmem_reserve_place(&place, left, nid);
 
-		chunk = min(chunk, left);
-		range->base = memblock_alloc_range_nid(chunk, PMD_SIZE, 0,
-						       MEMBLOCK_ALLOC_NOLEAKTRACE,
-						       nid, true);
-		if (range->base) {
-			range->size = chunk;
-			exmem_nr_ranges++;
-			left -= chunk;
-		} else if (chunk > PMD_SIZE) {
-			chunk = round_up(chunk / 2, PMD_SIZE);
-		} else {
+		if (!taken)
 			break;
-		}
+		left -= taken;
 	}
 	if (!left)
 		return size;

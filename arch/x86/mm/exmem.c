@@ -39,6 +39,21 @@ static int __init exmem_slot_init(pte_t *pte, unsigned long addr, void *data)
 }
 
 /**
+ * exmem_arch_leaf_size - how much of the direct map one leaf holds
+ * @addr: physical address of RAM
+ *
+ * Context: Boot, once the direct map is complete.
+ * Return: size in bytes of the leaf that maps @addr.
+ */
+unsigned long __init exmem_arch_leaf_size(phys_addr_t addr)
+{
+	unsigned int level;
+
+	lookup_address((unsigned long)__va(addr), &level);
+	return page_level_size(level);
+}
+
+/**
  * exmem_arch_init - prepare for clearing pages that have no mapping
  *
  * Context: Boot, once, before the first exmem_arch_clear().
