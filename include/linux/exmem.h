@@ -8,19 +8,35 @@
 #define _LINUX_EXMEM_H
 
 #include <linux/init.h>
+#include <linux/nodemask_types.h>
 #include <linux/types.h>
 
 struct list_head;
 struct page;
+
+/**
+ * enum exmem_caller - on whose behalf pages are taken, for those who watch
+ * @EXMEM_CALLER_KERNEL: the kernel itself
+ * @EXMEM_CALLER_DEVICE: a mapping of /dev/exclusive_memory
+ */
+enum exmem_caller {
+	EXMEM_CALLER_KERNEL,
+	EXMEM_CALLER_DEVICE,
+};
 
 #ifdef CONFIG_EXMEM
 
 void __init exmem_reserve(void);
 
 /* The pool, for front ends */
-int exmem_alloc_pages(unsigned long nr, struct list_head *runs);
-void exmem_free_pages(struct page *page, unsigned long nr);
-void exmem_free_runs(struct list_head *runs);
+int exmem_alloc_pages(unsigned long nr, enum exmem_caller caller, struct list_head *runs);
+int exmem_alloc_pages_node(int nid, const nodemask_t *nodes, unsigned long nr,
+			   enum exmem_caller caller, struct list_head *runs);
+struct page *exmem_alloc_page(enum exmem_caller caller);
+struct page *exmem_alloc_page_node(int nid, const nodemask_t *nodes, enum exmem_caller caller);
+void exmem_free_pages(struct page *page, unsigned long nr, enum exmem_caller caller);
+void exmem_free_page(struct page *page, enum exmem_caller caller);
+void exmem_free_runs(struct list_head *runs, enum exmem_caller caller);
 bool page_is_exmem(const struct page *page);
 
 /**

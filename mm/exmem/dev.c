@@ -25,9 +25,6 @@ static struct miscdevice exmem_dev = {
 
 static int __init exmem_dev_init(void)
 {
-	struct exmem_stats stats;
-
-	exmem_read_stats(&stats);
-	return stats.total ? misc_register(&exmem_dev) : 0;
+	return nodes_empty(exmem_pool_nodes) ? 0 : misc_register(&exmem_dev);
 }
 device_initcall(exmem_dev_init);

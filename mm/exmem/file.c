@@ -76,7 +76,7 @@ static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
 	unsigned long nr = exmem_run_pages(run);
 
 	interval_tree_remove(&run->offset, &obj->runs);
-	exmem_free_pages(run->page, nr);
+	exmem_free_pages(run->page, nr, EXMEM_CALLER_DEVICE);
 	exmem_uncharge(run->user, nr);
 	kfree(run);
 }
@@ -112,7 +112,7 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 	if (ret)
 		return ret;
 
-	ret = exmem_alloc_pages(last - start + 1, &pages);
+	ret = exmem_alloc_pages(last - start + 1, EXMEM_CALLER_DEVICE, &pages);
 	if (ret)
 		goto out;
 
@@ -123,7 +123,7 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 		list_del(&page->lru);
 		start += page_private(page);
 	}
-	exmem_free_runs(&pages);
+	exmem_free_runs(&pages, EXMEM_CALLER_DEVICE);
 out:
 	/* Each run holds what it was charged; this is the rest. */
 	exmem_uncharge(user, last - start + 1);

@@ -1,172 +1,306 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: the pool.
+ * Exclusive memory: the pool, as front ends see it.
  *
- * Regions of PMD size that the direct map does not hold, and who may have
- * which of their pages. The pool knows nothing of files and users.
- *
- * A free page is zero: it is cleared on its way back, before anybody can get
- * it. Its contents are out of reach, so what is known of it stands beside it,
- * in a bitmap for each region. Regions with free pages hang in bins by how
- * many they have; small requests take from the fullest region that can serve
- * them, so that whole regions stay free for large ones.
+ * A page is cleared on its way back, before anybody can get it. Each CPU keeps a
+ * few short runs of pages at hand, so that small requests take no lock that
+ * another CPU has a use for. Requests are served whole or not at all, and none
+ * fails while pages that it may use lie in a cache.
  */
 #define pr_fmt(fmt) "exmem: " fmt
 
-#include <linux/bitmap.h>
+#include <linux/cpuhotplug.h>
 #include <linux/list.h>
-#include <linux/log2.h>
-#include <linux/memory.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
-#include <linux/spinlock.h>
-#include <linux/topology.h>
-#include <linux/xarray.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
 
 #include "internal.h"
 
-#define EXMEM_REGION_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
-#define EXMEM_NR_BINS		(EXMEM_REGION_SHIFT + 1)
+#define CREATE_TRACE_POINTS
+#include <trace/events/exmem.h>
 
-struct exmem_region {
-	struct list_head list;		/* in a bin, if it has free pages */
-	unsigned long pfn;
-	unsigned int nr_free;
-	DECLARE_BITMAP(used, EXMEM_REGION_PAGES);	/* not free, or not yet */
-	DECLARE_BITMAP(owned, EXMEM_REGION_PAGES);	/* handed out */
-};
+/* The longest run that goes into a cache. */
+#define EXMEM_CACHE_RUN		8
+/* The most pages in a cache, where the pool is large enough. */
+#define EXMEM_CACHE_PAGES	64
 
-struct exmem_node {
-	/* Protects the bins, and all but the pfn of the regions on this node. */
+/* Free pages of one node that one CPU keeps at hand. */
+struct exmem_cache {
+	/* Protects all of this. Its own CPU takes it, and who drains it. */
 	spinlock_t lock;
-	/* Regions with at least 2^n and less than 2^(n+1) free pages. */
-	struct list_head bins[EXMEM_NR_BINS];
+	int nid;
+	unsigned int high;	/* pages; zero before the CPU first comes up */
+	unsigned int nr;
+	struct list_head runs[EXMEM_CACHE_RUN];	/* by length, from 1 */
 };
 
-static struct exmem_node *exmem_nodes[MAX_NUMNODES] __ro_after_init;
-static unsigned long exmem_nr_total __ro_after_init;
-static struct exmem_splits exmem_splits __ro_after_init;
-
-/* Regions by pfn >> EXMEM_REGION_SHIFT; they never go away. */
-static DEFINE_XARRAY(exmem_regions);
+static DEFINE_PER_CPU(struct exmem_cache, exmem_cache) = {
+	.lock = __SPIN_LOCK_UNLOCKED(exmem_cache.lock),
+};
 
 /*
- * Free pages that nobody has laid claim to. A request subtracts all it wants
- * before it looks for pages, and a page counts after it has become free: the
- * regions never have fewer free pages than all claims together.
+ * While a request looks for its last pages, under the mutex, caches take no
+ * pages: once it has drained them all, all free pages are with their nodes.
  */
-static atomic_long_t exmem_nr_free;
+static DEFINE_MUTEX(exmem_short_lock);
+static bool exmem_short;
 
-static struct exmem_region *exmem_region_of(const struct page *page)
+/* The node of @nodes nearest to @nid, which need not be one of them. */
+static int exmem_nearest(int nid, const nodemask_t *nodes)
 {
-	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_SHIFT);
+	int n, best = NUMA_NO_NODE;
+
+	for_each_node_mask(n, *nodes)
+		if (best == NUMA_NO_NODE || node_distance(nid, n) < node_distance(nid, best))
+			best = n;
+	return best;
 }
 
-/* Hang @region where its number of free pages says. */
-static void exmem_region_rebin(struct exmem_node *node, struct exmem_region *region)
+static void exmem_cache_add(struct exmem_cache *cache, struct page *page, unsigned long nr)
 {
-	lockdep_assert_held(&node->lock);
-
-	if (region->nr_free)
-		list_move(&region->list, &node->bins[ilog2(region->nr_free)]);
-	else
-		list_del_init(&region->list);
-}
-
-/* The fullest region that may hold @nr pages in a row, or the emptiest of all. */
-static struct exmem_region *exmem_pick_region(struct exmem_node *node, unsigned long nr)
-{
-	int want = ilog2(min(nr, EXMEM_REGION_PAGES));
-	int bin;
-
-	lockdep_assert_held(&node->lock);
-
-	for (bin = want; bin < EXMEM_NR_BINS; bin++)
-		if (!list_empty(&node->bins[bin]))
-			goto found;
-	for (bin = want - 1; bin >= 0; bin--)
-		if (!list_empty(&node->bins[bin]))
-			goto found;
-	return NULL;
-found:
-	return list_first_entry(&node->bins[bin], struct exmem_region, list);
-}
-
-/* Take @nr pages in a row or, where @region has no such room, its first row. */
-static struct page *exmem_region_take(struct exmem_node *node, struct exmem_region *region,
-				      unsigned long *nr)
-{
-	unsigned long start;
-
-	*nr = min(*nr, EXMEM_REGION_PAGES);
-	start = bitmap_find_next_zero_area(region->used, EXMEM_REGION_PAGES, 0, *nr, 0);
-	if (start >= EXMEM_REGION_PAGES) {
-		start = find_first_zero_bit(region->used, EXMEM_REGION_PAGES);
-		*nr = find_next_bit(region->used, EXMEM_REGION_PAGES, start) - start;
-	}
-
-	bitmap_set(region->used, start, *nr);
-	bitmap_set(region->owned, start, *nr);
-	region->nr_free -= *nr;
-	exmem_region_rebin(node, region);
-	return pfn_to_page(region->pfn + start);
-}
-
-/* Take one run of at most @nr pages from @node; return how many. */
-static unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr,
-				     struct list_head *runs)
-{
-	struct exmem_region *region;
-	struct page *page = NULL;
-
-	spin_lock(&node->lock);
-	region = exmem_pick_region(node, nr);
-	if (region)
-		page = exmem_region_take(node, region, &nr);
-	spin_unlock(&node->lock);
-	if (!page)
-		return 0;
+	lockdep_assert_held(&cache->lock);
 
 	set_page_private(page, nr);
-	list_add_tail(&page->lru, runs);
-	return nr;
+	list_add(&page->lru, &cache->runs[nr - 1]);
+	cache->nr += nr;
 }
 
-/* Take one run from the nearest node that has free pages. */
-static unsigned long exmem_take(unsigned long nr, struct list_head *runs)
+static void exmem_cache_del(struct exmem_cache *cache, struct page *page)
 {
-	unsigned long taken = 0;
-	int nid = numa_mem_id();
+	lockdep_assert_held(&cache->lock);
 
-	if (exmem_nodes[nid])
-		taken = exmem_node_take(exmem_nodes[nid], nr, runs);
-	if (taken)
-		return taken;
+	list_del(&page->lru);
+	cache->nr -= page_private(page);
+}
 
-	for_each_online_node(nid) {
-		if (exmem_nodes[nid])
-			taken = exmem_node_take(exmem_nodes[nid], nr, runs);
-		if (taken)
-			break;
+/* Give pages to the node until no more than @keep are left, the oldest first. */
+static void exmem_cache_shrink(struct exmem_cache *cache, unsigned int keep)
+{
+	struct page *page;
+	int i;
+
+	for (i = EXMEM_CACHE_RUN - 1; i >= 0; i--) {
+		while (cache->nr > keep && !list_empty(&cache->runs[i])) {
+			page = list_last_entry(&cache->runs[i], struct page, lru);
+			exmem_cache_del(cache, page);
+			exmem_node_put(page, page_private(page));
+		}
 	}
+}
+
+/* Fill @cache with runs of @nr pages, out of the longest there are. */
+static void exmem_cache_refill(struct exmem_cache *cache, unsigned long nr)
+{
+	struct page *page, *next;
+	unsigned long left, len;
+	LIST_HEAD(runs);
+
+	exmem_node_take(exmem_nodes[cache->nid], max(cache->high / 2, nr), nr, &runs);
+	list_for_each_entry_safe(page, next, &runs, lru) {
+		for (left = page_private(page); left; left -= len, page += len) {
+			len = min(left, nr);
+			exmem_cache_add(cache, page, len);
+		}
+	}
+}
+
+/* Take a short run from this CPU's cache, if it keeps pages of @nid. */
+static bool exmem_cache_take(int nid, unsigned long nr, struct list_head *runs)
+{
+	struct exmem_cache *cache = raw_cpu_ptr(&exmem_cache);
+	struct page *page = NULL;
+
+	if (nr > EXMEM_CACHE_RUN)
+		return false;
+
+	spin_lock(&cache->lock);
+	if (nr <= cache->high && nid == cache->nid && !exmem_short) {
+		if (list_empty(&cache->runs[nr - 1]))
+			exmem_cache_refill(cache, nr);
+		page = list_first_entry_or_null(&cache->runs[nr - 1], struct page, lru);
+	}
+	if (page) {
+		exmem_cache_del(cache, page);
+		if (exmem_good_pages(page, nr) == nr) {
+			list_add_tail(&page->lru, runs);
+		} else {
+			/* The node knows what to do with it. */
+			exmem_node_put(page, nr);
+			page = NULL;
+		}
+	}
+	spin_unlock(&cache->lock);
+	return page;
+}
+
+/* Put a run that is zero in this CPU's cache, if it belongs there. */
+static bool exmem_cache_put(struct page *page, unsigned long nr)
+{
+	struct exmem_cache *cache = raw_cpu_ptr(&exmem_cache);
+	bool put;
+
+	if (nr > EXMEM_CACHE_RUN)
+		return false;
+
+	spin_lock(&cache->lock);
+	put = nr <= cache->high && page_to_nid(page) == cache->nid && !exmem_short;
+	if (put) {
+		exmem_cache_add(cache, page, nr);
+		if (cache->nr > cache->high)
+			exmem_cache_shrink(cache, cache->high / 2);
+	}
+	spin_unlock(&cache->lock);
+	return put;
+}
+
+static int exmem_cache_drain(unsigned int cpu)
+{
+	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
+
+	spin_lock(&cache->lock);
+	exmem_cache_shrink(cache, 0);
+	spin_unlock(&cache->lock);
+	return 0;
+}
+
+/* All caches together hold no more than an eighth of their node. */
+static int exmem_cache_prepare(unsigned int cpu)
+{
+	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
+	int i, nid = exmem_nearest(cpu_to_mem(cpu), &exmem_pool_nodes);
+	unsigned long share = exmem_nodes[nid]->nr_total / 8 / num_possible_cpus();
+
+	spin_lock(&cache->lock);
+	if (!cache->high)
+		for (i = 0; i < EXMEM_CACHE_RUN; i++)
+			INIT_LIST_HEAD(&cache->runs[i]);
+	cache->nid = nid;
+	cache->high = min(share, EXMEM_CACHE_PAGES);
+	spin_unlock(&cache->lock);
+	return 0;
+}
+
+/* All of @nr pages from one node, the nearest that has them. */
+static bool exmem_take_near(int nid, nodemask_t nodes, unsigned long nr, struct list_head *runs)
+{
+	int n;
+
+	while ((n = exmem_nearest(nid, &nodes)) != NUMA_NO_NODE) {
+		if (exmem_cache_take(n, nr, runs) ||
+		    exmem_node_take(exmem_nodes[n], nr, nr, runs))
+			return true;
+		node_clear(n, nodes);
+	}
+	return false;
+}
+
+static unsigned long exmem_free_on(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int n;
+
+	for_each_node_mask(n, *nodes)
+		sum += READ_ONCE(exmem_nodes[n]->nr_free);
+	return sum;
+}
+
+/* A part from each node if need be, the nearest first. */
+static bool exmem_take_parts(int nid, nodemask_t nodes, unsigned long nr, struct list_head *runs)
+{
+	LIST_HEAD(parts);
+	int n;
+
+	if (nr > exmem_free_on(&nodes))
+		return false;
+
+	while (nr && (n = exmem_nearest(nid, &nodes)) != NUMA_NO_NODE) {
+		nr -= exmem_node_take(exmem_nodes[n], nr, 1, &parts);
+		node_clear(n, nodes);
+	}
+	if (nr) {
+		exmem_put_runs(&parts);
+		return false;
+	}
+	list_splice_tail(&parts, runs);
+	return true;
+}
+
+/*
+ * Nobody else holds a part of a request without the whole, and no cache a page:
+ * what is not there now is in use.
+ */
+static bool exmem_take_short(int nid, const nodemask_t *nodes, unsigned long nr,
+			     struct list_head *runs)
+{
+	unsigned int cpu;
+	bool taken;
+
+	mutex_lock(&exmem_short_lock);
+	WRITE_ONCE(exmem_short, true);
+	for_each_possible_cpu(cpu)
+		exmem_cache_drain(cpu);
+	taken = exmem_take_parts(nid, *nodes, nr, runs);
+	WRITE_ONCE(exmem_short, false);
+	mutex_unlock(&exmem_short_lock);
 	return taken;
 }
 
-static bool exmem_claim(unsigned long nr)
+/* Take @nr pages as @policy says, all or nothing. */
+static bool exmem_take(struct exmem_policy *policy, unsigned long nr, struct list_head *runs)
 {
-	long free = atomic_long_read(&exmem_nr_free);
+	nodes_and(policy->nodes, policy->nodes, exmem_pool_nodes);
+	nodes_and(policy->preferred, policy->preferred, exmem_pool_nodes);
 
-	do {
-		if (nr > free)
-			return false;
-	} while (!atomic_long_try_cmpxchg(&exmem_nr_free, &free, free - nr));
-	return true;
+	return exmem_take_near(policy->nid, policy->preferred, nr, runs) ||
+	       exmem_take_near(policy->nid, policy->nodes, nr, runs) ||
+	       exmem_take_short(policy->nid, &policy->nodes, nr, runs);
+}
+
+static void exmem_count_used(struct exmem_node *node, unsigned long nr)
+{
+	long used = atomic_long_add_return(nr, &node->nr_used);
+	long peak = atomic_long_read(&node->peak);
+
+	while (used > peak && !atomic_long_try_cmpxchg(&node->peak, &peak, used))
+		;
+}
+
+/* Pages that were taken become the caller's. */
+static void exmem_hand_out(struct list_head *taken, enum exmem_caller caller,
+			   struct list_head *runs)
+{
+	struct page *page;
+
+	list_for_each_entry(page, taken, lru) {
+		unsigned long nr = page_private(page);
+
+		exmem_own(page, nr);
+		exmem_count_used(exmem_nodes[page_to_nid(page)], nr);
+		trace_exmem_take(page, nr, caller);
+	}
+	list_splice_tail(taken, runs);
+}
+
+static int exmem_fail(int nid, unsigned long nr, enum exmem_caller caller)
+{
+	nid = exmem_nearest(nid, &exmem_pool_nodes);
+	if (nid != NUMA_NO_NODE) {
+		atomic_long_inc(&exmem_nodes[nid]->nr_failed);
+		trace_exmem_exhausted(nid, nr, caller);
+	}
+	return -ENOMEM;
 }
 
 /**
  * exmem_alloc_pages - take pages out of the pool
  * @nr: number of pages
+ * @caller: on whose behalf
  * @runs: list that the pages are added to
+ *
+ * The current task's memory policy and cpuset say which nodes the pages come
+ * from.
  *
  * The pages come as runs of contiguous ones. The first page of each run is
  * linked into @runs by its ->lru, and page_private() of it is the number of
@@ -174,76 +308,137 @@ static bool exmem_claim(unsigned long nr)
  * pages are zero. They have no mapping in the kernel, and a reference count of
  * zero: they may be mapped as raw pfns only.
  *
- * Context: Process context, no locks required. Does not sleep.
- * Return: 0, or -ENOMEM if the pool has fewer than @nr free pages; nothing is
- * taken then.
+ * Context: Process context, no spinlock held. May sleep.
+ * Return: 0, or -ENOMEM if there are fewer than @nr free pages that the task
+ * may use; nothing is taken then.
  */
-int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
+int exmem_alloc_pages(unsigned long nr, enum exmem_caller caller, struct list_head *runs)
 {
-	if (!exmem_claim(nr))
-		return -ENOMEM;
+	struct exmem_policy policy;
+	unsigned long left, part;
+	unsigned int cookie;
+	LIST_HEAD(taken);
 
-	/*
-	 * The claim holds, but what it stands for may move to a node that was
-	 * already looked at.
-	 */
-	while (nr)
-		nr -= exmem_take(nr, runs);
-	return 0;
+	might_sleep();
+	might_lock(&exmem_short_lock);
+
+	do {
+		cookie = read_mems_allowed_begin();
+		for (left = nr; left; left -= part) {
+			exmem_task_policy(&policy, nr);
+			part = min(left, policy.nr);
+			if (!exmem_take(&policy, part, &taken))
+				break;
+		}
+		if (!left) {
+			exmem_hand_out(&taken, caller, runs);
+			return 0;
+		}
+		exmem_put_runs(&taken);
+	} while (read_mems_allowed_retry(cookie));
+
+	return exmem_fail(policy.nid, nr, caller);
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_pages);
 
-/* End the ownership of @nr pages; false if they weren't handed out. */
-static bool exmem_region_disown(struct exmem_node *node, struct exmem_region *region,
-				unsigned long start, unsigned long nr)
-{
-	bool owned;
-
-	spin_lock(&node->lock);
-	owned = find_next_zero_bit(region->owned, start + nr, start) >= start + nr;
-	if (owned)
-		bitmap_clear(region->owned, start, nr);
-	spin_unlock(&node->lock);
-	return owned;
-}
-
-/*
- * Clear @nr pages of @region and make them free. While they are being cleared
- * nobody owns them and nobody can get them: of two that free a page at the same
- * time one is refused before it touches anything.
+/**
+ * exmem_alloc_pages_node - take pages out of the pool, near a node
+ * @nid: node to begin with, or NUMA_NO_NODE for this CPU's
+ * @nodes: nodes the pages may come from, or NULL for all
+ * @nr: number of pages
+ * @caller: on whose behalf
+ * @runs: list that the pages are added to
+ *
+ * As exmem_alloc_pages(), but the current task's memory policy and cpuset do not
+ * matter.
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ * Return: 0, or -ENOMEM if there are fewer than @nr free pages on @nodes;
+ * nothing is taken then.
  */
-static bool exmem_region_put(struct exmem_region *region, unsigned long start,
-			     unsigned long nr)
+int exmem_alloc_pages_node(int nid, const nodemask_t *nodes, unsigned long nr,
+			   enum exmem_caller caller, struct list_head *runs)
 {
-	struct page *page = pfn_to_page(region->pfn + start);
-	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
+	struct exmem_policy policy;
+	LIST_HEAD(taken);
 
-	if (!exmem_region_disown(node, region, start, nr))
-		return false;
+	might_sleep();
+	might_lock(&exmem_short_lock);
 
-	exmem_arch_clear(page, nr);
+	policy.nid = nid == NUMA_NO_NODE ? numa_mem_id() : nid;
+	policy.nodes = nodes ? *nodes : node_states[N_POSSIBLE];
+	policy.preferred = policy.nodes;
+	if (nr && !exmem_take(&policy, nr, &taken))
+		return exmem_fail(policy.nid, nr, caller);
 
-	spin_lock(&node->lock);
-	bitmap_clear(region->used, start, nr);
-	region->nr_free += nr;
-	exmem_region_rebin(node, region);
-	spin_unlock(&node->lock);
-	return true;
+	exmem_hand_out(&taken, caller, runs);
+	return 0;
 }
+EXPORT_SYMBOL_GPL(exmem_alloc_pages_node);
 
-static int exmem_give_back(struct page *page, unsigned long nr)
+/**
+ * exmem_alloc_page - take one page out of the pool
+ * @caller: on whose behalf
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ * Return: a page as from exmem_alloc_pages(), or NULL if there is none.
+ */
+struct page *exmem_alloc_page(enum exmem_caller caller)
+{
+	LIST_HEAD(runs);
+
+	exmem_alloc_pages(1, caller, &runs);
+	return list_first_entry_or_null(&runs, struct page, lru);
+}
+EXPORT_SYMBOL_GPL(exmem_alloc_page);
+
+/**
+ * exmem_alloc_page_node - take one page out of the pool, near a node
+ * @nid: node to begin with, or NUMA_NO_NODE for this CPU's
+ * @nodes: nodes the page may come from, or NULL for all
+ * @caller: on whose behalf
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ * Return: a page as from exmem_alloc_pages_node(), or NULL if there is none.
+ */
+struct page *exmem_alloc_page_node(int nid, const nodemask_t *nodes, enum exmem_caller caller)
+{
+	LIST_HEAD(runs);
+
+	exmem_alloc_pages_node(nid, nodes, 1, caller, &runs);
+	return list_first_entry_or_null(&runs, struct page, lru);
+}
+EXPORT_SYMBOL_GPL(exmem_alloc_page_node);
+
+/* Clear @nr pages of one region and make them free, all but the poisoned ones. */
+static void exmem_clear_and_put(struct page *page, unsigned long nr)
 {
 	while (nr) {
-		struct exmem_region *region = exmem_region_of(page);
-		unsigned long start, chunk;
+		unsigned long good = exmem_good_pages(page, nr);
+		unsigned long part = good ?: 1;
 
-		if (!region)
+		exmem_arch_clear(page, good);
+		/* The node retires a page that is not good. */
+		if (!good || !exmem_cache_put(page, part))
+			exmem_node_put(page, part);
+		page += part;
+		nr -= part;
+	}
+}
+
+static int exmem_give_back(struct page *page, unsigned long nr, enum exmem_caller caller)
+{
+	while (nr) {
+		unsigned long room = EXMEM_REGION_PAGES - page_to_pfn(page) % EXMEM_REGION_PAGES;
+		struct exmem_region *region = exmem_region_of(page);
+		unsigned long chunk = min(nr, room);
+
+		if (!region || !exmem_disown(region, page, chunk))
 			return -EINVAL;
-		start = page_to_pfn(page) - region->pfn;
-		chunk = min(nr, EXMEM_REGION_PAGES - start);
-		if (!exmem_region_put(region, start, chunk))
-			return -EINVAL;
-		atomic_long_add(chunk, &exmem_nr_free);
+
+		trace_exmem_give(page, chunk, caller);
+		atomic_long_sub(chunk, &exmem_nodes[page_to_nid(page)]->nr_used);
+		exmem_clear_and_put(page, chunk);
 		page += chunk;
 		nr -= chunk;
 		cond_resched();
@@ -255,167 +450,82 @@ static int exmem_give_back(struct page *page, unsigned long nr)
  * exmem_free_pages - clear pages and give them back to the pool
  * @page: first page
  * @nr: number of contiguous pages
+ * @caller: on whose behalf
  *
  * The caller owns the pages, and nothing maps them any more. Cannot fail, and
- * allocates nothing.
+ * allocates nothing. A page that memory_failure() marked is not cleared, and
+ * never handed out again.
  *
- * Context: Process context. May sleep.
+ * Context: Process context, no spinlock held. May sleep.
  */
-void exmem_free_pages(struct page *page, unsigned long nr)
+void exmem_free_pages(struct page *page, unsigned long nr, enum exmem_caller caller)
 {
 	might_sleep();
-	WARN_ONCE(exmem_give_back(page, nr), "exmem: pfn %#lx, %lu pages: not handed out\n",
-		  page_to_pfn(page), nr);
+	WARN_ONCE(exmem_give_back(page, nr, caller),
+		  "exmem: pfn %#lx, %lu pages: not handed out\n", page_to_pfn(page), nr);
 }
 EXPORT_SYMBOL_GPL(exmem_free_pages);
 
 /**
+ * exmem_free_page - clear a page and give it back to the pool
+ * @page: the page
+ * @caller: on whose behalf
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ */
+void exmem_free_page(struct page *page, enum exmem_caller caller)
+{
+	exmem_free_pages(page, 1, caller);
+}
+EXPORT_SYMBOL_GPL(exmem_free_page);
+
+/**
  * exmem_free_runs - give back what exmem_alloc_pages() added to a list
  * @runs: list of runs, empty afterwards
+ * @caller: on whose behalf
  *
- * Context: Process context. May sleep.
+ * Context: Process context, no spinlock held. May sleep.
  */
-void exmem_free_runs(struct list_head *runs)
+void exmem_free_runs(struct list_head *runs, enum exmem_caller caller)
 {
 	struct page *page, *next;
 
 	list_for_each_entry_safe(page, next, runs, lru) {
 		list_del(&page->lru);
-		exmem_free_pages(page, page_private(page));
+		exmem_free_pages(page, page_private(page), caller);
 	}
 }
 EXPORT_SYMBOL_GPL(exmem_free_runs);
 
-/**
- * page_is_exmem - is this page exclusive memory?
- * @page: any page
- *
- * Context: Any context.
- * Return: true if @page belongs to the pool, free or in use.
- */
-bool page_is_exmem(const struct page *page)
-{
-	return PageOffline(page) && exmem_region_of(page);
-}
-EXPORT_SYMBOL_GPL(page_is_exmem);
-
 /* The figures are each right, but not of one moment, while the pool is in use. */
-void exmem_read_stats(struct exmem_stats *stats)
+void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 {
-	stats->total = exmem_nr_total;
-	stats->free = atomic_long_read(&exmem_nr_free);
-	stats->splits = exmem_splits;
-}
+	int nid;
 
-static struct exmem_node * __init exmem_node_create(int nid)
-{
-	struct exmem_node *node = exmem_nodes[nid];
-	int bin;
+	memset(stats, 0, sizeof(*stats));
+	for_each_node_mask(nid, *nodes) {
+		struct exmem_node *node = exmem_nodes[nid];
+		unsigned long poisoned = READ_ONCE(node->nr_poisoned);
 
-	if (node)
-		return node;
-
-	node = kzalloc_node(sizeof(*node), GFP_KERNEL, nid);
-	if (!node)
-		return NULL;
-	spin_lock_init(&node->lock);
-	for (bin = 0; bin < EXMEM_NR_BINS; bin++)
-		INIT_LIST_HEAD(&node->bins[bin]);
-	exmem_nodes[nid] = node;
-	return node;
-}
-
-/*
- * PageOffline tells those who read memory by pfn (/proc/kcore, hibernation,
- * makedumpfile) to leave the page alone. A reference count of zero keeps
- * everybody from taking a reference: KVM and VFIO map the pages behind a
- * VM_PFNMAP only if they can, or if the page is reserved.
- */
-static void __init exmem_prepare_page(struct page *page)
-{
-	struct folio *folio = page_folio(page);
-
-	__folio_clear_reserved(folio);
-	set_page_count(page, 0);
-	__folio_set_offline(folio);
-}
-
-static int __init exmem_region_add(struct exmem_node *node, struct exmem_region *region,
-				   struct page *page)
-{
-	unsigned long i;
-	int ret;
-
-	region->pfn = page_to_pfn(page);
-	region->nr_free = EXMEM_REGION_PAGES;
-	INIT_LIST_HEAD(&region->list);
-
-	ret = xa_err(xa_store(&exmem_regions, region->pfn >> EXMEM_REGION_SHIFT, region,
-			      GFP_KERNEL));
-	if (ret)
-		return ret;
-
-	for (i = 0; i < EXMEM_REGION_PAGES; i++)
-		exmem_prepare_page(page + i);
-	exmem_arch_clear(page, EXMEM_REGION_PAGES);
-
-	spin_lock(&node->lock);
-	exmem_region_rebin(node, region);
-	spin_unlock(&node->lock);
-	exmem_nr_total += EXMEM_REGION_PAGES;
-	atomic_long_add(EXMEM_REGION_PAGES, &exmem_nr_free);
-	return 0;
-}
-
-/*
- * Add @nr pages from @page, all on one node, to the pool. On failure the pool
- * has some of them or none; nobody else may have any.
- */
-int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_splits *splits)
-{
-	struct exmem_node *node = exmem_node_create(page_to_nid(page));
-	unsigned long i, nr_regions = nr / EXMEM_REGION_PAGES;
-	struct exmem_region *regions;
-	int ret;
-
-	regions = kvcalloc(nr_regions, sizeof(*regions), GFP_KERNEL);
-	if (!node || !regions) {
-		kvfree(regions);
-		return -ENOMEM;
+		stats->total += node->nr_total;
+		stats->free += node->nr_total - atomic_long_read(&node->nr_used) - poisoned;
+		stats->peak += atomic_long_read(&node->peak);
+		stats->failed += atomic_long_read(&node->nr_failed);
+		stats->poisoned += poisoned;
+		stats->splits.pmd += node->splits.pmd;
+		stats->splits.pud += node->splits.pud;
 	}
-
-	ret = exmem_arch_unmap(page, nr, splits);
-	if (ret) {
-		kvfree(regions);
-		return ret;
-	}
-	exmem_splits.pmd += splits->pmd;
-	exmem_splits.pud += splits->pud;
-
-	for (i = 0; !ret && i < nr_regions; i++) {
-		ret = exmem_region_add(node, &regions[i], page + i * EXMEM_REGION_PAGES);
-		cond_resched();
-	}
-	return ret;
-}
-
-/* With no references to its pages, a memory block looks as if it could go. */
-static int exmem_memory_notify(struct notifier_block *nb, unsigned long action, void *data)
-{
-	struct memory_notify *mn = data;
-	unsigned long index = mn->start_pfn >> EXMEM_REGION_SHIFT;
-	unsigned long last = (mn->start_pfn + mn->nr_pages - 1) >> EXMEM_REGION_SHIFT;
-
-	if (action == MEM_GOING_OFFLINE && xa_find(&exmem_regions, &index, last, XA_PRESENT))
-		return notifier_from_errno(-EBUSY);
-	return NOTIFY_OK;
 }
 
 static int __init exmem_pool_init(void)
 {
-	if (!exmem_nr_total)
+	int ret;
+
+	if (nodes_empty(exmem_pool_nodes))
 		return 0;
-	return hotplug_memory_notifier(exmem_memory_notify, DEFAULT_CALLBACK_PRI);
+	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "mm/exmem:prepare", exmem_cache_prepare,
+				exmem_cache_drain);
+	return min(ret, 0);
 }
 core_initcall(exmem_pool_init);
 

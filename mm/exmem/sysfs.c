@@ -1,55 +1,99 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: /sys/kernel/mm/exmem/, the pool in figures.
+ * Exclusive memory: /sys/kernel/mm/exmem/, the pool in figures, and below it
+ * node<N>/, each node's part of it.
  */
 #include <linux/init.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
+#include <linux/slab.h>
 #include <linux/sysfs.h>
 
 #include "internal.h"
+
+/* A directory, and the nodes whose figures it shows. */
+struct exmem_dir {
+	struct kobject kobj;
+	nodemask_t nodes;
+};
 
 #define EXMEM_ATTR(_name, _field)						\
 static ssize_t _name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
 			    char *buf)						\
 {										\
+	struct exmem_dir *dir = container_of(kobj, struct exmem_dir, kobj);	\
 	struct exmem_stats stats;						\
 										\
-	exmem_read_stats(&stats);						\
+	exmem_read_stats(&dir->nodes, &stats);					\
 	return sysfs_emit(buf, "%lu\n", stats._field);				\
 }										\
 static struct kobj_attribute _name##_attr = __ATTR_RO(_name)
 
 EXMEM_ATTR(total_pages, total);
 EXMEM_ATTR(free_pages, free);
+EXMEM_ATTR(peak_pages, peak);
+EXMEM_ATTR(poisoned_pages, poisoned);
+EXMEM_ATTR(failed_requests, failed);
 EXMEM_ATTR(splits_2M, splits.pmd);
 EXMEM_ATTR(splits_1G, splits.pud);
 
 static struct attribute *exmem_attrs[] = {
 	&total_pages_attr.attr,
 	&free_pages_attr.attr,
+	&peak_pages_attr.attr,
+	&poisoned_pages_attr.attr,
+	&failed_requests_attr.attr,
 	&splits_2M_attr.attr,
 	&splits_1G_attr.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(exmem);
 
+static void exmem_dir_release(struct kobject *kobj)
+{
+	kfree(container_of(kobj, struct exmem_dir, kobj));
+}
+
+static const struct kobj_type exmem_dir_type = {
+	.release	= exmem_dir_release,
+	.sysfs_ops	= &kobj_sysfs_ops,
+	.default_groups	= exmem_groups,
+};
+
+static struct kobject * __init exmem_dir_add(struct kobject *parent, const nodemask_t *nodes,
+					     const char *name)
+{
+	struct exmem_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
+
+	if (!dir)
+		return NULL;
+	dir->nodes = *nodes;
+	if (kobject_init_and_add(&dir->kobj, &exmem_dir_type, parent, "%s", name)) {
+		kobject_put(&dir->kobj);
+		return NULL;
+	}
+	return &dir->kobj;
+}
+
+/* For want of memory there may be fewer directories than nodes: no harm. */
 static int __init exmem_sysfs_init(void)
 {
-	struct exmem_stats stats;
 	struct kobject *kobj;
-	int ret;
+	char name[16];
+	int nid;
 
-	exmem_read_stats(&stats);
-	if (!stats.total)
+	if (nodes_empty(exmem_pool_nodes))
 		return 0;
 
-	kobj = kobject_create_and_add("exmem", mm_kobj);
+	kobj = exmem_dir_add(mm_kobj, &exmem_pool_nodes, "exmem");
 	if (!kobj)
 		return -ENOMEM;
-	ret = sysfs_create_groups(kobj, exmem_groups);
-	if (ret)
-		kobject_put(kobj);
-	return ret;
+	for_each_node_mask(nid, exmem_pool_nodes) {
+		nodemask_t node = nodemask_of_node(nid);
+
+		snprintf(name, sizeof(name), "node%d", nid);
+		exmem_dir_add(kobj, &node, name);
+	}
+	return 0;
 }
 subsys_initcall(exmem_sysfs_init);
