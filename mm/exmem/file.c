@@ -21,19 +21,20 @@
 
 #include "internal.h"
 
-struct exmem_object {
-	/* Protects runs. Nests inside mmap_lock: do not touch user memory. */
-	struct mutex lock;
-	struct rb_root_cached runs;	/* of struct exmem_run */
-	struct address_space mapping;
-};
-
 /* Contiguous pages at contiguous offsets, charged to one user. */
 struct exmem_run {
 	struct interval_tree_node offset;	/* in pages */
 	struct list_head list;		/* while the request that grew it may fail */
-	struct page *page;
+	struct page *page;		/* NULL: this is not in use */
 	struct user_struct *user;	/* NULL if exempt from RLIMIT_MEMLOCK */
+};
+
+struct exmem_object {
+	/* Protects runs. Nests inside mmap_lock: do not touch user memory. */
+	struct mutex lock;
+	struct rb_root_cached runs;	/* of struct exmem_run */
+	struct exmem_run first_run;	/* most objects need one, and no more */
+	struct address_space mapping;
 };
 
 static unsigned long exmem_run_pages(const struct exmem_run *run)
@@ -71,6 +72,13 @@ static void exmem_uncharge(struct user_struct *user, unsigned long nr)
 	free_uid(user);
 }
 
+static struct exmem_run *exmem_run_new(struct exmem_object *obj)
+{
+	if (!obj->first_run.page)
+		return &obj->first_run;
+	return kmalloc(sizeof(struct exmem_run), GFP_KERNEL_ACCOUNT);
+}
+
 static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
 {
 	unsigned long nr = exmem_run_pages(run);
@@ -78,14 +86,16 @@ static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
 	interval_tree_remove(&run->offset, &obj->runs);
 	exmem_free_pages(run->page, nr, EXMEM_CALLER_DEVICE);
 	exmem_uncharge(run->user, nr);
-	kfree(run);
+	run->page = NULL;
+	if (run != &obj->first_run)
+		kfree(run);
 }
 
 /* Put the run that starts with @page at @start, with a reference to @user. */
 static int exmem_run_add(struct exmem_object *obj, unsigned long start, struct page *page,
 			 struct user_struct *user, struct list_head *grown)
 {
-	struct exmem_run *run = kmalloc(sizeof(*run), GFP_KERNEL_ACCOUNT);
+	struct exmem_run *run = exmem_run_new(obj);
 
 	if (!run)
 		return -ENOMEM;
@@ -248,13 +258,14 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
  */
 int exmem_file_open(struct inode *inode, struct file *file)
 {
-	struct exmem_object *obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 
 	if (!obj)
 		return -ENOMEM;
 
 	mutex_init(&obj->lock);
 	obj->runs = RB_ROOT_CACHED;
+	obj->first_run.page = NULL;
 	address_space_init_once(&obj->mapping);
 	init_rwsem(&obj->mapping.invalidate_lock);
 	obj->mapping.host = inode;

@@ -52,6 +52,8 @@ static int exmem_nearest(int nid, const nodemask_t *nodes)
 {
 	int n, best = NUMA_NO_NODE;
 
+	if (nid < MAX_NUMNODES && node_isset(nid, *nodes))
+		return nid;
 	for_each_node_mask(n, *nodes)
 		if (best == NUMA_NO_NODE || node_distance(nid, n) < node_distance(nid, best))
 			best = n;

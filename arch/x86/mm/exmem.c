@@ -16,8 +16,8 @@
 #include <asm/tlbflush.h>
 
 /*
- * One page of kernel address space for each CPU, through which it reaches the
- * page it is clearing. The page tables behind it exist from boot.
+ * A few pages of kernel address space for each CPU, through which it reaches the
+ * pages it is clearing. The page tables behind them exist from boot.
  */
 struct exmem_slot {
 	unsigned long addr;
@@ -26,13 +26,17 @@ struct exmem_slot {
 
 static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_slot, exmem_slot);
 
-/* The slots lie so far apart that no two of their PTEs share a cache line. */
-#define EXMEM_SLOT_STRIDE	(SMP_CACHE_BYTES / sizeof(pte_t) * PAGE_SIZE)
+/* The PTEs of a slot fill cache lines, which no other CPU has a use for. */
+#define EXMEM_SLOT_PAGES	(2 * SMP_CACHE_BYTES / sizeof(pte_t))
+#define EXMEM_SLOT_SIZE		(EXMEM_SLOT_PAGES * PAGE_SIZE)
 
 static int __init exmem_slot_init(pte_t *pte, unsigned long addr, void *data)
 {
 	struct exmem_slot *slot = data;
 
+	/* Called for each page: the first is where the slot begins. */
+	if (slot->pte)
+		return 0;
 	slot->addr = addr;
 	slot->pte = pte;
 	return 0;
@@ -69,14 +73,14 @@ int __init exmem_arch_init(void)
 	 * VM_SPARSE, because the pages in the area come and go: /proc/kcore
 	 * reads it as zeroes.
 	 */
-	area = get_vm_area(nr_cpu_ids * EXMEM_SLOT_STRIDE, VM_SPARSE);
+	area = get_vm_area(nr_cpu_ids * EXMEM_SLOT_SIZE, VM_SPARSE);
 	if (!area)
 		return -ENOMEM;
 
 	addr = (unsigned long)area->addr;
 	for_each_possible_cpu(cpu) {
-		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_STRIDE,
-					  PAGE_SIZE, exmem_slot_init,
+		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_SIZE,
+					  EXMEM_SLOT_SIZE, exmem_slot_init,
 					  per_cpu_ptr(&exmem_slot, cpu));
 		if (ret) {
 			free_vm_area(area);
@@ -122,16 +126,23 @@ int __init exmem_arch_unmap(struct page *page, unsigned long nr,
 	return 0;
 }
 
-static void exmem_clear_one(struct page *page)
+/* Clear as many pages as fit in the slot, or @nr. Return how many. */
+static unsigned long exmem_clear_some(struct page *page, unsigned long nr)
 {
 	struct exmem_slot *slot = get_cpu_ptr(&exmem_slot);
+	unsigned long i, addr = slot->addr;
+	pte_t *pte = slot->pte;
 
-	set_pte(slot->pte, mk_pte(page, PAGE_KERNEL));
-	clear_page((void *)slot->addr);
-	set_pte(slot->pte, __pte(0));
-	/* No other CPU has a use for this address: the flush is local. */
-	flush_tlb_one_kernel(slot->addr);
+	nr = min(nr, EXMEM_SLOT_PAGES);
+	set_ptes(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL), nr);
+	for (i = 0; i < nr; i++, addr += PAGE_SIZE) {
+		clear_page((void *)addr);
+		set_pte(pte + i, __pte(0));
+		/* No other CPU has a use for this address: the flush is local. */
+		flush_tlb_one_kernel(addr);
+	}
 	put_cpu_ptr(&exmem_slot);
+	return nr;
 }
 
 /**
@@ -139,15 +150,17 @@ static void exmem_clear_one(struct page *page)
  * @page: first page
  * @nr: number of contiguous pages
  *
- * Each page is mapped in this CPU's slot while it is being cleared. Until the
- * slot is flushed, another CPU may speculate through it, as it may through any
- * kmap_local_page().
+ * The pages are mapped in this CPU's slot while they are being cleared, a few
+ * at a time. Until the slot is flushed, another CPU may speculate through it,
+ * as it may through any kmap_local_page().
  *
- * Context: Process context. Does not sleep; preemption is off for one page
+ * Context: Process context. Does not sleep; preemption is off for a few pages
  * at a time.
  */
 void exmem_arch_clear(struct page *page, unsigned long nr)
 {
-	while (nr--)
-		exmem_clear_one(page++);
+	unsigned long done;
+
+	for (; nr; page += done, nr -= done)
+		done = exmem_clear_some(page, nr);
 }
