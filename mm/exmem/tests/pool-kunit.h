@@ -432,10 +432,18 @@ static void exmem_test_one_give(struct exmem_test_worker *worker, int slot)
 }
 
 /* Mostly small, sometimes more than there is. */
+static unsigned long exmem_test_size(struct exmem_test_worker *worker)
+{
+	u32 log = prandom_u32_state(&worker->rnd);
+
+	/* Those who are many shall get far, too. */
+	log = worker->alone || log % 64 == 0 ? log / 64 % 12 : log / 64 % 7;
+	return 1 + prandom_u32_state(&worker->rnd) % (1 << log);
+}
+
 static void exmem_test_one_take(struct exmem_test_worker *worker, int slot)
 {
-	unsigned long nr = 1 + prandom_u32_state(&worker->rnd) %
-			       (1 << prandom_u32_state(&worker->rnd) % 12);
+	unsigned long nr = exmem_test_size(worker);
 	struct list_head *runs = &worker->slots[slot];
 	int ret = exmem_test_alloc(nr, runs);
 

@@ -13,6 +13,7 @@
 
 #define EXMEM_DEV	"/dev/exclusive_memory"
 #define EXMEM_SYSFS	"/sys/kernel/mm/exmem/"
+#define TRACING		"/sys/kernel/tracing/"
 
 #define PAGE		4096UL
 
@@ -43,6 +44,15 @@ static inline long exmem_free(void)
 	return exmem_value("free_pages");
 }
 
+/* One value of one node's part of the pool, or -1. */
+static inline long exmem_node_value(int nid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "node%d/%s", nid, name);
+	return exmem_value(path);
+}
+
 /* The number behind a name in a file of "name number" lines, or -1. */
 static inline long named_value(const char *path, const char *name)
 {
@@ -61,6 +71,26 @@ static inline long named_value(const char *path, const char *name)
 	}
 	fclose(f);
 	return value;
+}
+
+static inline bool put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	close(fd);
+	return ok;
+}
+
+/* Empty the trace, and let the pool's events begin or end. */
+static inline bool exmem_trace_on(void)
+{
+	return put(TRACING "trace", "\n") && put(TRACING "events/exmem/enable", "1");
+}
+
+static inline bool exmem_trace_off(void)
+{
+	return put(TRACING "events/exmem/enable", "0");
 }
 
 static inline void *exmem_map(int fd, size_t pages, size_t pgoff)
