@@ -3,6 +3,7 @@
 #ifndef _SELFTESTS_EXMEM_H
 #define _SELFTESTS_EXMEM_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -71,6 +72,30 @@ static inline long named_value(const char *path, const char *name)
 	}
 	fclose(f);
 	return value;
+}
+
+struct exmem_range {
+	unsigned long start, end;
+};
+
+/* The ranges that the boot lines name. Returns how many. */
+static inline int exmem_ranges(struct exmem_range *ranges, int max)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), nr = 0;
+	char line[2048], *mem;
+	ssize_t n;
+
+	while ((n = read(kmsg, line, sizeof(line) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+		line[n > 0 ? n : 0] = 0;
+		mem = strstr(line, ";exmem: ");
+		mem = mem ? strstr(mem, "[mem ") : NULL;
+		if (!mem || nr == max ||
+		    sscanf(mem, "[mem %lx-%lx]", &ranges[nr].start, &ranges[nr].end) != 2)
+			continue;
+		ranges[nr++].end++;
+	}
+	close(kmsg);
+	return nr;
 }
 
 static inline bool put(const char *path, const char *text)

@@ -9,45 +9,26 @@
 #include "exmem.h"
 #include "../kselftest_harness.h"
 
-/* The largest range that the boot lines name. */
-static bool pool_range(unsigned long *start, unsigned long *end)
-{
-	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	unsigned long from, last;
-	char line[2048], *mem;
-	ssize_t n;
-
-	*start = *end = 0;
-	while ((n = read(kmsg, line, sizeof(line) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
-		line[n > 0 ? n : 0] = 0;
-		mem = strstr(line, ";exmem: ");
-		mem = mem ? strstr(mem, "[mem ") : NULL;
-		if (!mem || sscanf(mem, "[mem %lx-%lx]", &from, &last) != 2)
-			continue;
-		if (last + 1 - from > *end - *start) {
-			*start = from;
-			*end = last + 1;
-		}
-	}
-	close(kmsg);
-	return *end > *start;
-}
-
 TEST(block_stays_online)
 {
-	unsigned long start, end, size = 0, block;
+	unsigned long start, size = 0, block;
+	struct exmem_range ranges[16], *largest = ranges;
 	char path[96], state[16] = "";
 	long total = exmem_total();
 	FILE *f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
+	int fd, i, nr = exmem_ranges(ranges, 16);
 	char *p;
-	int fd;
 
 	ASSERT_NE(f, NULL);
 	ASSERT_EQ(fscanf(f, "%lx", &size), 1);
 	fclose(f);
-	ASSERT_TRUE(pool_range(&start, &end));
+	ASSERT_GT(nr, 0);
+	for (i = 1; i < nr; i++)
+		if (ranges[i].end - ranges[i].start > largest->end - largest->start)
+			largest = &ranges[i];
+	start = largest->start;
 	block = (start + size - 1) / size;
-	ASSERT_LE((block + 1) * size, end);
+	ASSERT_LE((block + 1) * size, largest->end);
 
 	p = exmem_map(open(EXMEM_DEV, O_RDWR), total, 0);
 	ASSERT_NE(p, MAP_FAILED);

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The invariants of exclusive memory, one by one, by their numbers in
+ * Documentation/mm/exmem.rst. Needs root, debugfs with the kernel's page tables,
+ * tracefs with kprobes, and a pool that nobody else uses: exmem=64M.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "exmem.h"
+#include "../kselftest_harness.h"
+
+#define KPF_BUDDY	10
+#define KPF_OFFLINE	23
+
+FIXTURE(invariant)
+{
+	struct exmem_range ranges[16];
+	int nr_ranges;
+	long total;
+	int fd;
+};
+
+FIXTURE_SETUP(invariant)
+{
+	unsigned long bytes = 0;
+	int i;
+
+	self->total = exmem_total();
+	ASSERT_GE(self->total, 2048);
+	ASSERT_EQ(exmem_free(), self->total);
+	self->nr_ranges = exmem_ranges(self->ranges, ARRAY_SIZE(self->ranges));
+	for (i = 0; i < self->nr_ranges; i++)
+		bytes += self->ranges[i].end - self->ranges[i].start;
+	ASSERT_EQ(bytes, self->total * PAGE);
+	self->fd = open(EXMEM_DEV, O_RDWR);
+	ASSERT_GE(self->fd, 0);
+}
+
+FIXTURE_TEARDOWN(invariant)
+{
+}
+
+/* Bytes from @start to @end that the page tables know, and those they map. */
+static void ask_page_tables(unsigned long start, unsigned long end, unsigned long *seen,
+			    unsigned long *mapped)
+{
+	FILE *f = fopen("/sys/kernel/debug/page_tables/kernel", "r");
+	unsigned long from, to, base = 0;
+	bool direct_map = false;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, "---["))
+			direct_map = strstr(line, "Low Kernel Mapping");
+		if (!direct_map || sscanf(line, "0x%lx-0x%lx", &from, &to) != 2)
+			continue;
+		if (!base)
+			base = from;
+		from = from - base > start ? from - base : start;
+		to = to - base < end ? to - base : end;
+		if (from >= to)
+			continue;
+		*seen += to - from;
+		if (strstr(line, " RW ") || strstr(line, " ro "))
+			*mapped += to - from;
+	}
+	if (f)
+		fclose(f);
+}
+
+static bool in_direct_map(const struct exmem_range *ranges, int nr, unsigned long *mapped)
+{
+	unsigned long seen = 0, all = 0;
+	int i;
+
+	*mapped = 0;
+	for (i = 0; i < nr; i++) {
+		ask_page_tables(ranges[i].start, ranges[i].end, &seen, mapped);
+		all += ranges[i].end - ranges[i].start;
+	}
+	/* Not to have looked is no proof. */
+	return *mapped || seen != all;
+}
+
+TEST_F_TIMEOUT(invariant, 1_never_in_the_direct_map, 300)
+{
+	unsigned long seen = 0, mapped;
+	char *p;
+
+	/* Ordinary memory is found there. */
+	mapped = 0;
+	ask_page_tables(16UL << 20, 18UL << 20, &seen, &mapped);
+	EXPECT_EQ(seen, 2UL << 20);
+	EXPECT_EQ(mapped, 2UL << 20);
+
+	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
+	EXPECT_EQ(mapped, 0);
+	p = exmem_map(self->fd, self->total, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	memset(p, 1, self->total * PAGE);
+	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
+	munmap(p, self->total * PAGE);
+	close(self->fd);
+	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
+}
+
+/* Take, touch and give back one object through its own device file. */
+static bool cycle(long pages)
+{
+	int fd = open(EXMEM_DEV, O_RDWR);
+	char *p = exmem_map(fd, pages, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	memset(p, 1, pages * PAGE);
+	munmap(p, pages * PAGE);
+	close(fd);
+	return true;
+}
+
+static bool secret_cycle(void)
+{
+	int fd = syscall(SYS_memfd_secret, 0);
+	char *p;
+
+	if (fd < 0 || ftruncate(fd, PAGE))
+		return false;
+	p = exmem_map(fd, 1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	*p = 1;
+	munmap(p, PAGE);
+	close(fd);
+	return true;
+}
+
+/* Kernel-range flushes that this process asked for and the trace has seen. */
+static int flushes(void)
+{
+	char line[512], me[16];
+	FILE *f = fopen(TRACING "trace", "r");
+	int n = 0;
+
+	if (!f)
+		return -1;
+	snprintf(me, sizeof(me), "-%d ", getpid());
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, me) && strstr(line, ": exmem_test_");
+	fclose(f);
+	return n;
+}
+
+static long splits(void)
+{
+	return named_value("/proc/vmstat", "direct_map_level2_splits") +
+	       named_value("/proc/vmstat", "direct_map_level3_splits");
+}
+
+#define PROBES	TRACING "kprobe_events"
+#define ENABLE	TRACING "events/kprobes/enable"
+
+TEST_F_TIMEOUT(invariant, 2_no_split_and_no_shootdown, 300)
+{
+	long before, n;
+	int i;
+
+	ASSERT_TRUE(put(PROBES, "p:exmem_test_range flush_tlb_kernel_range\n"
+				"p:exmem_test_all flush_tlb_all\n"));
+	ASSERT_TRUE(put(TRACING "trace", "\n"));
+	ASSERT_TRUE(put(ENABLE, "1"));
+	/* Arming a probe may split a leaf. */
+	before = splits();
+	ASSERT_GE(before, 0);
+	for (i = 0; i < 500; i++) {
+		ASSERT_TRUE(cycle(1));
+		ASSERT_TRUE(cycle(1 + i % 100));
+	}
+	ASSERT_TRUE(cycle(self->total));
+	n = flushes();
+	EXPECT_EQ(splits(), before);
+	/* memfd_secret(2) does it all the time: the probes work. */
+	EXPECT_TRUE(secret_cycle());
+	EXPECT_GT(flushes(), n);
+	put(ENABLE, "0");
+	put(PROBES, "\n");
+	EXPECT_EQ(n, 0);
+}
+
+/* Whoever had a page, and however it ended: who gets it next finds zeroes. */
+TEST_F(invariant, 3_free_pages_are_zero)
+{
+	char *p = exmem_map(self->fd, self->total, 0);
+	int status;
+	pid_t pid;
+
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_TRUE(all_bytes(p, 0, self->total * PAGE));
+	memset(p, 0x5a, self->total * PAGE);
+	munmap(p, self->total * PAGE);
+	close(self->fd);
+
+	pid = fork();
+	if (!pid) {
+		for (int i = 0; i < 40; i++) {
+			p = exmem_map(open(EXMEM_DEV, O_RDWR), 1 + i, 0);
+			if (p == MAP_FAILED || !all_bytes(p, 0, (1 + i) * PAGE))
+				_exit(1);
+			memset(p, 0x5a, (1 + i) * PAGE);
+		}
+		kill(getpid(), SIGKILL);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(WIFSIGNALED(status));
+
+	p = exmem_map(open(EXMEM_DEV, O_RDWR), self->total, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_TRUE(all_bytes(p, 0, self->total * PAGE));
+}
+
+#define OBJECTS	32
+
+/* What is in use is known here: the rest has to be free. */
+TEST_F_TIMEOUT(invariant, 4_the_figures_add_up, 300)
+{
+	struct { char *p; long n; } obj[OBJECTS] = {};
+	long used = 0, n;
+	int i, j, fd;
+
+	srand(4);
+	for (i = 0; i < 2000; i++) {
+		j = rand() % OBJECTS;
+		n = 1 + rand() % (1 << rand() % 11);
+		if (obj[j].p) {
+			munmap(obj[j].p, obj[j].n * PAGE);
+			used -= obj[j].n;
+			obj[j].p = NULL;
+		} else {
+			fd = open(EXMEM_DEV, O_RDWR);
+			obj[j].p = exmem_map(fd, n, 0);
+			obj[j].n = n;
+			ASSERT_EQ(obj[j].p == MAP_FAILED, used + n > self->total);
+			if (obj[j].p == MAP_FAILED)
+				obj[j].p = NULL;
+			else
+				used += n;
+			close(fd);
+		}
+		ASSERT_EQ(exmem_free() + exmem_value("poisoned_pages") + used, self->total);
+	}
+}
+
+/* Every page of the pool in some process's hands, each with a name on it. */
+TEST_F(invariant, 5_a_page_has_one_owner)
+{
+	long share = self->total / 4, i, n;
+	int go[2], pids[4], status;
+	char *p, c;
+
+	ASSERT_EQ(pipe(go), 0);
+	for (n = 0; n < 4; n++) {
+		pids[n] = fork();
+		if (pids[n])
+			continue;
+		close(go[1]);
+		p = exmem_map(open(EXMEM_DEV, O_RDWR), share, 0);
+		if (p == MAP_FAILED)
+			_exit(1);
+		for (i = 0; i < share; i++)
+			*(long *)(p + i * PAGE) = n << 32 | i;
+		/* All have written before anybody looks. */
+		if (read(go[0], &c, 1) < 0)
+			_exit(2);
+		for (i = 0; i < share; i++)
+			if (*(long *)(p + i * PAGE) != (n << 32 | i))
+				_exit(3);
+		_exit(0);
+	}
+	close(go[0]);
+	for (i = 0; i < 1000 && exmem_free() > self->total % 4; i++)
+		usleep(10000);
+	EXPECT_EQ(exmem_free(), self->total % 4);
+	sleep(1);
+	close(go[1]);
+	for (n = 0; n < 4; n++) {
+		ASSERT_EQ(waitpid(pids[n], &status, 0), pids[n]);
+		EXPECT_EQ(status, 0);
+	}
+	EXPECT_EQ(exmem_free(), self->total);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+TEST_F(invariant, 6_a_mapping_never_faults)
+{
+	char *p = exmem_map(self->fd, self->total - 10, 0);
+	int other = open(EXMEM_DEV, O_RDWR);
+	long before, i;
+
+	ASSERT_NE(p, MAP_FAILED);
+	/* Nothing is kept of a request that failed. */
+	EXPECT_EQ(exmem_map(other, 11, 0), MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(exmem_free(), 10);
+	EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(exmem_free(), 10);
+
+	before = faults();
+	for (i = 0; i < self->total - 10; i++)
+		p[i * PAGE] = 1;
+	EXPECT_EQ(faults(), before);
+}
+
+/* Pages of the pool for which /proc/kpageflags has @flag. */
+static long with_flag(const struct exmem_range *ranges, int nr, int flag)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY), i;
+	unsigned long pfn;
+	uint64_t flags;
+	long n = 0;
+
+	for (i = 0; i < nr; i++) {
+		for (pfn = ranges[i].start / PAGE; pfn < ranges[i].end / PAGE; pfn++) {
+			if (pread(fd, &flags, 8, pfn * 8) != 8)
+				return -1;
+			n += flags >> flag & 1;
+		}
+	}
+	close(fd);
+	return n;
+}
+
+TEST_F_TIMEOUT(invariant, 7_apart_from_the_page_allocator, 300)
+{
+	long managed = named_value("/proc/meminfo", "MemTotal");
+	char *p;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_OFFLINE), self->total);
+		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_BUDDY), 0);
+		/* There is ordinary memory, but not for this. */
+		EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
+		EXPECT_EQ(errno, ENOMEM);
+		EXPECT_GT(named_value("/proc/meminfo", "MemFree"), self->total * 4);
+
+		p = exmem_map(self->fd, self->total, 0);
+		ASSERT_NE(p, MAP_FAILED);
+		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_OFFLINE), self->total);
+		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_BUDDY), 0);
+		munmap(p, self->total * PAGE);
+		close(self->fd);
+		self->fd = open(EXMEM_DEV, O_RDWR);
+	}
+	EXPECT_EQ(named_value("/proc/meminfo", "MemTotal"), managed);
+}
+
+TEST_HARNESS_MAIN
