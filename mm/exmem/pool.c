@@ -31,7 +31,7 @@ struct exmem_cache {
 	/* Protects all of this. Its own CPU takes it, and who drains it. */
 	spinlock_t lock;
 	int nid;
-	unsigned int high;	/* pages; zero before the CPU first comes up */
+	unsigned int high;	/* pages; zero, and so is nr, while the CPU isn't there */
 	unsigned int nr;
 	struct list_head runs[EXMEM_CACHE_RUN];	/* by length, from 1 */
 };
@@ -157,11 +157,22 @@ static bool exmem_cache_put(struct page *page, unsigned long nr)
 	return put;
 }
 
-static int exmem_cache_drain(unsigned int cpu)
+static void exmem_cache_drain(unsigned int cpu)
 {
 	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
 
 	spin_lock(&cache->lock);
+	exmem_cache_shrink(cache, 0);
+	spin_unlock(&cache->lock);
+}
+
+/* The CPU is gone; a task that was about to use its cache may still do so. */
+static int exmem_cache_dead(unsigned int cpu)
+{
+	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
+
+	spin_lock(&cache->lock);
+	cache->high = 0;
 	exmem_cache_shrink(cache, 0);
 	spin_unlock(&cache->lock);
 	return 0;
@@ -526,7 +537,7 @@ static int __init exmem_pool_init(void)
 	if (nodes_empty(exmem_pool_nodes))
 		return 0;
 	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "mm/exmem:prepare", exmem_cache_prepare,
-				exmem_cache_drain);
+				exmem_cache_dead);
 	return min(ret, 0);
 }
 core_initcall(exmem_pool_init);

@@ -211,7 +211,7 @@ unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigne
 			      struct list_head *runs)
 {
 	unsigned long claim, got, taken = 0;
-	unsigned int tries = 0;
+	unsigned int taken_runs = 0;
 	LIST_HEAD(list);
 
 	spin_lock(&node->lock);
@@ -229,7 +229,7 @@ unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigne
 			node->nr_free--;
 		else if (!got)
 			claim--;
-		if (++tries % EXMEM_RUNS_AT_ONCE == 0)
+		if (got && ++taken_runs % EXMEM_RUNS_AT_ONCE == 0)
 			cond_resched_lock(&node->lock);
 	}
 	spin_unlock(&node->lock);
