@@ -21,9 +21,14 @@
 static char exmem_param[64] __initdata;
 static bool exmem_param_bad __initdata;
 
-/* What it asks for: in all, or on each node. */
+/* What it asks for in all, or else on each node, and how far that has come. */
 static u64 exmem_size __initdata;
-static u64 exmem_size_on_node[MAX_NUMNODES] __initdata;
+
+static struct exmem_node {
+	u64 asked;
+	u64 limit;
+	u64 taken;
+} exmem_nodes[MAX_NUMNODES] __initdata;
 
 static struct exmem_range {
 	phys_addr_t base;
@@ -31,6 +36,12 @@ static struct exmem_range {
 	int nid;
 } exmem_ranges[EXMEM_MAX_RANGES] __initdata;
 static unsigned int exmem_nr_ranges __initdata;
+
+/* A range that could be taken, in one 1G piece of the address space. */
+struct exmem_place {
+	struct exmem_range range;
+	bool opens_leaf;
+};
 
 /*
  * Read one size, rounded up to whole regions. memparse() wraps silently: a
@@ -62,7 +73,7 @@ static bool __init exmem_parse_nodes(char *s)
 		if (sscanf(s, "%lu:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
 			return false;
 		s += colon;
-		if (!exmem_parse_size(&s, &exmem_size_on_node[nid]))
+		if (!exmem_parse_size(&s, &exmem_nodes[nid].asked))
 			return false;
 	} while (*s++ == ',');
 
@@ -73,7 +84,7 @@ static bool __init exmem_parse_nodes(char *s)
 static int __init exmem_parse_param(char *s)
 {
 	exmem_size = 0;
-	memset(exmem_size_on_node, 0, sizeof(exmem_size_on_node));
+	memset(exmem_nodes, 0, sizeof(exmem_nodes));
 	strscpy(exmem_param, s ?: "");
 
 	if (!s)
@@ -85,15 +96,6 @@ static int __init exmem_parse_param(char *s)
 	return 0;
 }
 early_param("exmem", exmem_parse_param);
-
-static void __init exmem_unreserve(unsigned int keep)
-{
-	while (exmem_nr_ranges > keep) {
-		struct exmem_range *range = &exmem_ranges[--exmem_nr_ranges];
-
-		memblock_phys_free(range->base, range->size);
-	}
-}
 
 /* Does a leaf have to be split first that maps more than a region? */
 static bool __init exmem_opens_leaf(phys_addr_t addr)
@@ -113,127 +115,216 @@ static bool __init exmem_opens_leaf(phys_addr_t addr)
 	return true;
 }
 
-/*
- * Is @a a better place for @want bytes than @b? One that opens no 1G leaf, then
- * one above 4G, so that DMA32 stays whole, then the one that holds more of it.
- */
-static bool __init exmem_better_place(const struct exmem_range *a, const struct exmem_range *b,
-				      u64 want)
+/* Can the two be one range, and the pool so have fewer of them? */
+static bool __init exmem_adjoin(const struct exmem_range *a, const struct exmem_range *b)
 {
-	bool a_high = a->base >= SZ_4G, b_high = b->base >= SZ_4G;
-	bool a_opens, b_opens;
+	return a->nid == b->nid && (a->base + a->size == b->base || b->base + b->size == a->base);
+}
 
-	if (!b->size)
-		return true;
+/*
+ * Is @a a better place than @b? One that opens no 1G leaf, then one above 4G, so
+ * that DMA32 stays whole, then the one that holds more of what is wanted, then
+ * the one on the node that has given less.
+ */
+static bool __init exmem_better_place(const struct exmem_place *a, const struct exmem_place *b)
+{
+	bool a_high = a->range.base >= SZ_4G, b_high = b->range.base >= SZ_4G;
+	u64 a_taken = exmem_nodes[a->range.nid].taken, b_taken = exmem_nodes[b->range.nid].taken;
 
-	a_opens = exmem_opens_leaf(a->base);
-	b_opens = exmem_opens_leaf(b->base);
-	if (a_opens != b_opens)
-		return b_opens;
+	if (!a->range.size || !b->range.size)
+		return a->range.size;
+	if (a->opens_leaf != b->opens_leaf)
+		return b->opens_leaf;
 	if (a_high != b_high)
 		return a_high;
-	return min(a->size, want) >= min(b->size, want);
+	if (a->range.size != b->range.size)
+		return a->range.size > b->range.size;
+	return a_taken < b_taken;
 }
 
-/* The best place on @nid for @want bytes, or what comes nearest; size 0 if none. */
-static struct exmem_range __init exmem_find_place(u64 want, int nid)
+/* Regions start here: what is below is precious to old devices. */
+static phys_addr_t __init exmem_first_region(phys_addr_t start)
 {
-	struct exmem_range best = {}, place = {};
-	phys_addr_t start, end;
+	return ALIGN(max_t(phys_addr_t, start, SZ_16M), PMD_SIZE);
+}
+
+/* Up to @want bytes of free memory: its start if that joins a range, or its end. */
+static struct exmem_place __init exmem_place_in(phys_addr_t start, phys_addr_t end,
+						u64 want, int nid)
+{
+	struct exmem_place place = {
+		.range = { .base = start, .size = min(end - start, want), .nid = nid },
+		.opens_leaf = exmem_opens_leaf(start),
+	};
+	unsigned int i;
+
+	for (i = 0; i < exmem_nr_ranges; i++)
+		if (exmem_adjoin(&exmem_ranges[i], &place.range))
+			return place;
+
+	place.range.base = end - place.range.size;
+	return place;
+}
+
+/* Make @best the best place on @nid for @want bytes, if there is a better one. */
+static void __init exmem_find_place(u64 want, int nid, struct exmem_place *best)
+{
+	phys_addr_t start, end, piece;
 	u64 i;
 
+	for_each_free_mem_range_reverse(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
+		start = exmem_first_region(start);
+		for (end = ALIGN_DOWN(end, PMD_SIZE); start < end; end = piece) {
+			struct exmem_place place;
+
+			piece = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
+			place = exmem_place_in(piece, end, want, nid);
+			if (exmem_better_place(&place, best))
+				*best = place;
+		}
+	}
+}
+
+/* Whole regions on @nid that are free, in bytes; or those that open no 1G leaf. */
+static u64 __init exmem_free_on_node(int nid, bool in_small_leaves)
+{
+	phys_addr_t start, end, next;
+	u64 i, size = 0;
+
 	for_each_free_mem_range(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
-		start = ALIGN(max_t(phys_addr_t, start, SZ_16M), PMD_SIZE);
 		end = ALIGN_DOWN(end, PMD_SIZE);
-		for (; start < end; start += place.size) {
-			place.base = start;
-			place.size = min(end, ALIGN_DOWN(start, PUD_SIZE) + PUD_SIZE) - start;
-			if (exmem_better_place(&place, &best, want))
-				best = place;
+		for (start = exmem_first_region(start); start < end; start = next) {
+			next = min(end, ALIGN_DOWN(start, PUD_SIZE) + PUD_SIZE);
+			if (!in_small_leaves || !exmem_opens_leaf(start))
+				size += next - start;
 		}
 	}
-	return best;
-}
-
-/* Add a range, or make it one with a neighbour on the same node. */
-static void __init exmem_add_reserved(phys_addr_t base, phys_addr_t size, int nid)
-{
-	struct exmem_range *range;
-
-	for (range = exmem_ranges; range < exmem_ranges + exmem_nr_ranges; range++) {
-		if (range->nid != nid)
-			continue;
-		if (range->base == base + size) {
-			range->base = base;
-			range->size += size;
-			return;
-		}
-		if (range->base + range->size == base) {
-			range->size += size;
-			return;
-		}
-	}
-	*range = (struct exmem_range){ base, size, nid };
-	exmem_nr_ranges++;
-}
-
-/* Reserve up to @left bytes at the end of @place; return how many. */
-static u64 __init exmem_reserve_place(const struct exmem_range *place, u64 left, int nid)
-{
-	phys_addr_t end = place->base + place->size;
-	u64 size = min(left, place->size);
-
-	if (!size || !memblock_alloc_range_nid(size, PMD_SIZE, end - size, end, nid, true))
-		return 0;
-
-	/* kmemleak must not read this memory, ever. */
-	kmemleak_ignore_phys(end - size);
-	exmem_add_reserved(end - size, size, nid);
 	return size;
 }
 
-/* Reserve all of @size on @nid, or nothing. */
-static u64 __init exmem_reserve_on_node(u64 size, int nid)
+/*
+ * What @nid can give. It keeps a sixteenth of its memory free: without pages
+ * of its own to give out, a node drops out of the others' fallback lists.
+ */
+static u64 __init exmem_node_limit(int nid)
 {
-	unsigned int keep = exmem_nr_ranges;
-	u64 left = size;
+	u64 keep, size = exmem_free_on_node(nid, false);
+	unsigned long start, end, memory = 0;
+	int i;
 
-	while (left && exmem_nr_ranges < EXMEM_MAX_RANGES) {
-		struct exmem_range place = exmem_find_place(left, nid);
-		u64 taken = exmem_reserve_place(&place, left, nid);
-
-		if (!taken)
-			break;
-		left -= taken;
-	}
-	if (!left)
-		return size;
-
-	exmem_unreserve(keep);
-	return 0;
+	for_each_mem_pfn_range(i, nid, &start, &end, NULL)
+		memory += end - start;
+	keep = round_up(PFN_PHYS(memory) / 16, PMD_SIZE);
+	return size > keep ? size - keep : 0;
 }
 
+/* Add a range, as one with its neighbours on the same node. */
+static void __init exmem_add_reserved(struct exmem_range new)
+{
+	unsigned int i = exmem_nr_ranges;
+
+	while (i--) {
+		struct exmem_range *range = &exmem_ranges[i];
+
+		if (!exmem_adjoin(range, &new))
+			continue;
+		new.base = min(new.base, range->base);
+		new.size += range->size;
+		*range = exmem_ranges[--exmem_nr_ranges];
+	}
+	exmem_ranges[exmem_nr_ranges++] = new;
+}
+
+static bool __init exmem_reserve_range(const struct exmem_range *range)
+{
+	if (!range->size || exmem_nr_ranges == EXMEM_MAX_RANGES ||
+	    !memblock_alloc_range_nid(range->size, PMD_SIZE, range->base,
+				      range->base + range->size, range->nid, true))
+		return false;
+
+	/* kmemleak must not read this memory, ever. */
+	kmemleak_ignore_phys(range->base);
+	exmem_nodes[range->nid].taken += range->size;
+	exmem_add_reserved(*range);
+	return true;
+}
+
+/* Reserve @size bytes on @nodes, the best places first; return how many. */
+static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
+{
+	u64 left = size;
+	int nid;
+
+	while (left) {
+		struct exmem_place best = {};
+
+		for_each_node_mask(nid, *nodes) {
+			struct exmem_node *node = &exmem_nodes[nid];
+
+			exmem_find_place(min(left, node->limit - node->taken), nid, &best);
+		}
+		if (!exmem_reserve_range(&best.range))
+			break;
+		left -= best.range.size;
+	}
+	return size - left;
+}
+
+/* What each node is asked for, in full or not at all. */
 static u64 __init exmem_reserve_nodes(void)
 {
 	u64 reserved = 0;
 	int nid;
 
-	for_each_online_node(nid)
-		if (exmem_size_on_node[nid])
-			reserved += exmem_reserve_on_node(exmem_size_on_node[nid], nid);
+	for_each_online_node(nid) {
+		struct exmem_node *node = &exmem_nodes[nid];
+		nodemask_t only = nodemask_of_node(nid);
+
+		if (node->asked <= node->limit)
+			reserved += exmem_reserve_size(node->asked, &only);
+	}
 	return reserved;
 }
 
-/* Shares of whole regions, the first nodes taking one more if it must be. */
-static u64 __init exmem_reserve_spread(void)
+/*
+ * Ask the nodes for even shares of @size, but for no more than opens no 1G leaf;
+ * others make up for a node with less. Return what no node has room for.
+ */
+static u64 __init exmem_share_out(u64 size)
 {
-	u64 share = round_up(DIV_ROUND_UP(exmem_size, num_online_nodes()), PMD_SIZE);
-	u64 left = exmem_size;
+	nodemask_t nodes = node_online_map;
+	int nid;
+
+	while (size && !nodes_empty(nodes)) {
+		u64 share = round_up(DIV_ROUND_UP(size, nodes_weight(nodes)), PMD_SIZE);
+
+		for_each_node_mask(nid, nodes) {
+			struct exmem_node *node = &exmem_nodes[nid];
+			u64 room = min(exmem_free_on_node(nid, true), node->limit) - node->asked;
+			u64 more = min3(share, size, room);
+
+			node->asked += more;
+			size -= more;
+			if (more == room)
+				node_clear(nid, nodes);
+		}
+	}
+	return size;
+}
+
+/* In full or not at all, on whatever nodes: first where no 1G leaf is opened. */
+static u64 __init exmem_reserve_anywhere(void)
+{
+	u64 room = 0, left;
 	int nid;
 
 	for_each_online_node(nid)
-		left -= exmem_reserve_on_node(min(share, left), nid);
-	return exmem_size - left;
+		room += exmem_nodes[nid].limit;
+	if (exmem_size > room)
+		return 0;
+
+	left = exmem_share_out(exmem_size);
+	return exmem_reserve_nodes() + exmem_reserve_size(left, &node_online_map);
 }
 
 /* A machine that boots with a smaller pool than asked for beats one that doesn't. */
@@ -248,9 +339,9 @@ static bool __init exmem_fits(u64 size)
 /**
  * exmem_reserve - set memory aside for the pool, as the exmem= parameter says
  *
- * A parameter that makes no sense or asks for more than there is reserves
- * nothing, and a node that does not exist or has no room nothing on that node;
- * the log says so, and the boot goes on.
+ * A parameter that makes no sense or asks for more than the machine can spare
+ * reserves nothing, and a node that does not exist or can't spare its share
+ * nothing on that node; the log says so, and the boot goes on.
  *
  * Context: setup_arch(), when the nodes are known to memblock.
  */
@@ -266,13 +357,15 @@ void __init exmem_reserve(void)
 	}
 
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (check_add_overflow(asked, exmem_size_on_node[nid], &asked))
+		if (check_add_overflow(asked, exmem_nodes[nid].asked, &asked))
 			asked = U64_MAX;
 	if (!asked)
 		return;
 
+	for_each_online_node(nid)
+		exmem_nodes[nid].limit = exmem_node_limit(nid);
 	if (exmem_fits(asked))
-		reserved = exmem_size ? exmem_reserve_spread() : exmem_reserve_nodes();
+		reserved = exmem_size ? exmem_reserve_anywhere() : exmem_reserve_nodes();
 	if (reserved != asked)
 		pr_warn("exmem=%s: reserved %llu MiB of %llu MiB, the rest has no node or no room\n",
 			exmem_param, reserved / SZ_1M, asked / SZ_1M);
