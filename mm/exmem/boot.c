@@ -24,11 +24,11 @@ static bool exmem_param_bad __initdata;
 /* What it asks for in all, or else on each node, and how far that has come. */
 static u64 exmem_size __initdata;
 
-static struct exmem_node {
+static struct exmem_ask {
 	u64 asked;
 	u64 limit;
 	u64 taken;
-} exmem_nodes[MAX_NUMNODES] __initdata;
+} exmem_asks[MAX_NUMNODES] __initdata;
 
 static struct exmem_range {
 	phys_addr_t base;
@@ -73,7 +73,7 @@ static bool __init exmem_parse_nodes(char *s)
 		if (sscanf(s, "%lu:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
 			return false;
 		s += colon;
-		if (!exmem_parse_size(&s, &exmem_nodes[nid].asked))
+		if (!exmem_parse_size(&s, &exmem_asks[nid].asked))
 			return false;
 	} while (*s++ == ',');
 
@@ -84,7 +84,7 @@ static bool __init exmem_parse_nodes(char *s)
 static int __init exmem_parse_param(char *s)
 {
 	exmem_size = 0;
-	memset(exmem_nodes, 0, sizeof(exmem_nodes));
+	memset(exmem_asks, 0, sizeof(exmem_asks));
 	strscpy(exmem_param, s ?: "");
 
 	if (!s)
@@ -129,7 +129,7 @@ static bool __init exmem_adjoin(const struct exmem_range *a, const struct exmem_
 static bool __init exmem_better_place(const struct exmem_place *a, const struct exmem_place *b)
 {
 	bool a_high = a->range.base >= SZ_4G, b_high = b->range.base >= SZ_4G;
-	u64 a_taken = exmem_nodes[a->range.nid].taken, b_taken = exmem_nodes[b->range.nid].taken;
+	u64 a_taken = exmem_asks[a->range.nid].taken, b_taken = exmem_asks[b->range.nid].taken;
 
 	if (!a->range.size || !b->range.size)
 		return a->range.size;
@@ -244,7 +244,7 @@ static bool __init exmem_reserve_range(const struct exmem_range *range)
 
 	/* kmemleak must not read this memory, ever. */
 	kmemleak_ignore_phys(range->base);
-	exmem_nodes[range->nid].taken += range->size;
+	exmem_asks[range->nid].taken += range->size;
 	exmem_add_reserved(*range);
 	return true;
 }
@@ -259,9 +259,9 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 		struct exmem_place best = {};
 
 		for_each_node_mask(nid, *nodes) {
-			struct exmem_node *node = &exmem_nodes[nid];
+			struct exmem_ask *ask = &exmem_asks[nid];
 
-			exmem_find_place(min(left, node->limit - node->taken), nid, &best);
+			exmem_find_place(min(left, ask->limit - ask->taken), nid, &best);
 		}
 		if (!exmem_reserve_range(&best.range))
 			break;
@@ -277,11 +277,11 @@ static u64 __init exmem_reserve_nodes(void)
 	int nid;
 
 	for_each_online_node(nid) {
-		struct exmem_node *node = &exmem_nodes[nid];
+		struct exmem_ask *ask = &exmem_asks[nid];
 		nodemask_t only = nodemask_of_node(nid);
 
-		if (node->asked <= node->limit)
-			reserved += exmem_reserve_size(node->asked, &only);
+		if (ask->asked <= ask->limit)
+			reserved += exmem_reserve_size(ask->asked, &only);
 	}
 	return reserved;
 }
@@ -299,11 +299,11 @@ static u64 __init exmem_share_out(u64 size)
 		u64 share = round_up(DIV_ROUND_UP(size, nodes_weight(nodes)), PMD_SIZE);
 
 		for_each_node_mask(nid, nodes) {
-			struct exmem_node *node = &exmem_nodes[nid];
-			u64 room = min(exmem_free_on_node(nid, true), node->limit) - node->asked;
+			struct exmem_ask *ask = &exmem_asks[nid];
+			u64 room = min(exmem_free_on_node(nid, true), ask->limit) - ask->asked;
 			u64 more = min3(share, size, room);
 
-			node->asked += more;
+			ask->asked += more;
 			size -= more;
 			if (more == room)
 				node_clear(nid, nodes);
@@ -319,7 +319,7 @@ static u64 __init exmem_reserve_anywhere(void)
 	int nid;
 
 	for_each_online_node(nid)
-		room += exmem_nodes[nid].limit;
+		room += exmem_asks[nid].limit;
 	if (exmem_size > room)
 		return 0;
 
@@ -357,13 +357,13 @@ void __init exmem_reserve(void)
 	}
 
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (check_add_overflow(asked, exmem_nodes[nid].asked, &asked))
+		if (check_add_overflow(asked, exmem_asks[nid].asked, &asked))
 			asked = U64_MAX;
 	if (!asked)
 		return;
 
 	for_each_online_node(nid)
-		exmem_nodes[nid].limit = exmem_node_limit(nid);
+		exmem_asks[nid].limit = exmem_node_limit(nid);
 	if (exmem_fits(asked))
 		reserved = exmem_size ? exmem_reserve_anywhere() : exmem_reserve_nodes();
 	if (reserved != asked)
