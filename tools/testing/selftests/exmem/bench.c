@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What it costs to create memory, map it, touch every page, unmap and close it:
+ * exclusive memory beside its alternatives. Not a test: it asserts no figure.
+ *
+ * bench cost                     ns a page, in all and for each step. Where the
+ *                                clock counts instructions (lab/vm --icount)
+ *                                these are instructions, and repeat.
+ * bench cycles KIND PAGES COUNT  so many cycles on one CPU, with tracing on
+ *                                while they run
+ * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once
+ *
+ * Needs root and a kernel booted with exmem=8M for each CPU.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "../kselftest.h"
+#include "exmem.h"
+
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret 447
+#endif
+
+#define TRACING_ON	"/sys/kernel/tracing/tracing_on"
+
+#define ROUNDS		3
+#define WARM_UP_CYCLES	8
+
+enum step { CREATE, MAP, TOUCH, UNMAP, CLOSE, STEPS };
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* For memory without a file there is nothing to create or close. */
+static int create_nothing(size_t pages)
+{
+	return -1;
+}
+
+static int create_secret(size_t pages)
+{
+	int fd = syscall(__NR_memfd_secret, 0);
+
+	if (fd < 0 || ftruncate(fd, pages * PAGE))
+		die("memfd_secret");
+	return fd;
+}
+
+static int create_exmem(size_t pages)
+{
+	int fd = open(EXMEM_DEV, O_RDWR);
+
+	if (fd < 0)
+		die(EXMEM_DEV);
+	return fd;
+}
+
+static const struct kind {
+	const char *name;
+	int (*create)(size_t pages);
+	int flags;
+} kinds[] = {
+	{ "anonymous", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS },
+	{ "populate", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE },
+	{ "memfd_secret", create_secret, MAP_SHARED },
+	{ "exmem", create_exmem, MAP_SHARED },
+};
+
+/* One cycle; where @steps is wanted, what each step took is added to it. */
+static inline void cycle(const struct kind *kind, size_t pages, uint64_t *steps)
+{
+	uint64_t t[STEPS + 1];
+	char *p;
+	size_t i;
+	int fd;
+
+#define STAMP(step) do { if (steps) t[step] = now(); } while (0)
+	STAMP(CREATE);
+	fd = kind->create(pages);
+	STAMP(MAP);
+	p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, kind->flags, fd, 0);
+	if (p == MAP_FAILED)
+		die(kind->name);
+	STAMP(TOUCH);
+	for (i = 0; i < pages; i++)
+		p[i * PAGE] = 1;
+	/* Nobody reads them, but the stores must be there. */
+	asm volatile("" : : : "memory");
+	STAMP(UNMAP);
+	munmap(p, pages * PAGE);
+	STAMP(CLOSE);
+	if (fd >= 0)
+		close(fd);
+	STAMP(STEPS);
+#undef STAMP
+
+	for (i = 0; steps && i < STEPS; i++)
+		steps[i] += t[i + 1] - t[i];
+}
+
+static uint64_t measure(const struct kind *kind, size_t pages, int cycles, uint64_t *steps)
+{
+	uint64_t start = now();
+	int i;
+
+	for (i = 0; i < cycles; i++)
+		cycle(kind, pages, steps);
+	return now() - start;
+}
+
+static void print_cost(const struct kind *kind, size_t pages, int cycles)
+{
+	uint64_t steps[STEPS] = {}, sum = 0, min = UINT64_MAX, max = 0;
+	double n = (double)cycles * pages;
+	int i;
+
+	measure(kind, pages, WARM_UP_CYCLES, NULL);
+	for (i = 0; i < ROUNDS; i++) {
+		uint64_t took = measure(kind, pages, cycles, NULL);
+
+		sum += took;
+		min = took < min ? took : min;
+		max = took > max ? took : max;
+	}
+	measure(kind, pages, cycles, steps);
+
+	printf("%-12s %5zu %9.0f %7.2f", kind->name, pages, sum / n / ROUNDS,
+	       100.0 * (max - min) / min);
+	for (i = 0; i < STEPS; i++)
+		printf(" %7.0f", steps[i] / n);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static int cost(void)
+{
+	static const struct { size_t pages; int cycles; } sizes[] = {
+		{ 1, 4000 }, { 64, 400 }, { 1024, 25 },
+	};
+	size_t i, j;
+
+	printf("%-12s %5s %9s %7s %7s %7s %7s %7s %7s\n", "kind", "pages", "ns/page",
+	       "spread%", "create", "map", "touch", "unmap", "close");
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		for (j = 0; j < ARRAY_SIZE(kinds); j++)
+			print_cost(&kinds[j], sizes[i].pages, sizes[i].cycles);
+	return 0;
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("sched_setaffinity");
+}
+
+static const struct kind *find_kind(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	fprintf(stderr, "no such kind of memory: %s\n", name);
+	exit(1);
+}
+
+/*
+ * Nothing but the cycles is between the two writes: what a shell would start
+ * there has flushes of its own. No kind is a wait of a second.
+ */
+static int traced_cycles(const char *name, size_t pages, int count)
+{
+	const struct kind *kind = strcmp(name, "idle") ? find_kind(name) : NULL;
+	int fd = open(TRACING_ON, O_WRONLY);
+
+	stay_on(0);
+	if (fd < 0)
+		die(TRACING_ON);
+	if (kind)
+		measure(kind, pages, WARM_UP_CYCLES, NULL);
+	if (write(fd, "1", 1) != 1)
+		die(TRACING_ON);
+	if (kind)
+		measure(kind, pages, count, NULL);
+	else
+		sleep(1);
+	if (write(fd, "0", 1) != 1)
+		die(TRACING_ON);
+	return 0;
+}
+
+static uint64_t cycles_until(uint64_t end, int cpu, size_t pages)
+{
+	const struct kind *kind = find_kind("exmem");
+	uint64_t cycles = 0;
+
+	stay_on(cpu);
+	for (; now() < end; cycles++)
+		cycle(kind, pages, NULL);
+	return cycles;
+}
+
+static int load(size_t pages, int seconds)
+{
+	uint64_t end = now() + seconds * 1000000000ULL;
+	int cpu, status, cpus = sysconf(_SC_NPROCESSORS_ONLN), failed = 0;
+
+	for (cpu = 0; cpu < cpus; cpu++) {
+		if (fork())
+			continue;
+		printf("CPU %d: %lu cycles\n", cpu, cycles_until(end, cpu, pages));
+		exit(0);
+	}
+	while (wait(&status) > 0)
+		failed |= status;
+	return !!failed;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "cost"))
+		return cost();
+	if (argc == 5 && !strcmp(argv[1], "cycles"))
+		return traced_cycles(argv[2], atol(argv[3]), atoi(argv[4]));
+	if (argc == 4 && !strcmp(argv[1], "load"))
+		return load(atol(argv[2]), atoi(argv[3]));
+	fprintf(stderr, "usage: bench cost | cycles KIND PAGES COUNT | load PAGES SECONDS\n");
+	return 1;
+}
