@@ -11,7 +11,7 @@ say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
 src=$build/$kver/source
-# out [debug]: the object tree of a flavour
+# out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
 # set_kernel VER: work on another kernel than the default
