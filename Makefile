@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run test kernel clean
+.PHONY: run test bench kernel clean
 
 run:
 	@lab/run
 
 test:
 	@lab/test
+
+bench:
+	@lab/bench
 
 kernel:
 	@lab/deps
