@@ -64,12 +64,12 @@ struct exmem_bench_thread {
 
 static int exmem_bench_take(unsigned long nr, struct list_head *runs)
 {
-	return exmem_alloc_pages(nr, runs);
+	return exmem_alloc_pages(nr, EXMEM_CALLER_KERNEL, runs);
 }
 
 static void exmem_bench_give(struct list_head *runs)
 {
-	exmem_free_runs(runs);
+	exmem_free_runs(runs, EXMEM_CALLER_KERNEL);
 }
 
 static void exmem_bench_requests(struct exmem_bench_thread *thread, struct list_head *held)
