@@ -19,16 +19,15 @@ struct file;
 
 /**
  * struct exmem_node - the part of the pool that lies on one node
- * @lock: protects @bins, @nr_free, @nr_poisoned and what the regions say of
- *	free pages; nests inside the lock of a cache
+ * @lock: protects @bins, @nr_free, @nr_poisoned, @peak and what the regions say
+ *	of free pages; nests inside the lock of a cache
  * @bins: regions whose longest run of free pages has at least 2^n and less than
  *	2^(n+1) of them
  * @nr_free: pages that are in no cache and that no request has laid claim to
  * @nr_poisoned: pages that were retired
+ * @peak: the most good pages that have ever not been free
  * @nr_total: pages on this node; never changes after boot
  * @splits: direct map leaves that were split at boot
- * @nr_used: pages that are handed out
- * @peak: the most that @nr_used has ever been
  * @nr_failed: requests that began here and got nothing
  */
 struct exmem_node {
@@ -36,12 +35,10 @@ struct exmem_node {
 	struct list_head bins[EXMEM_REGION_SHIFT + 1];
 	unsigned long nr_free;
 	unsigned long nr_poisoned;
+	unsigned long peak;
 
-	unsigned long nr_total;
+	unsigned long nr_total ____cacheline_aligned_in_smp;
 	struct exmem_splits splits;
-
-	atomic_long_t nr_used ____cacheline_aligned_in_smp;
-	atomic_long_t peak;
 	atomic_long_t nr_failed;
 };
 
@@ -62,9 +59,9 @@ int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_spli
 
 /**
  * struct exmem_policy - where the pages of a request may come from
- * @nid: node to begin with; the nearer to it another is, the sooner it is tried
+ * @nid: the nearer to this node another is, the sooner it is tried
  * @nodes: nodes that may be used
- * @preferred: those that all others come after
+ * @preferred: nodes that are tried before all others
  * @nr: pages to take before asking for a policy again
  */
 struct exmem_policy {
@@ -80,7 +77,8 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr);
 static inline void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 {
 	policy->nid = 0;
-	policy->nodes = policy->preferred = node_states[N_MEMORY];
+	policy->nodes = nodemask_of_node(0);
+	policy->preferred = policy->nodes;
 	policy->nr = nr;
 }
 #endif
@@ -89,8 +87,8 @@ static inline void exmem_task_policy(struct exmem_policy *policy, unsigned long 
  * struct exmem_stats - the pool, or one node of it, in figures
  * @total: pages in the pool
  * @free: pages that nobody owns and that are fit for use
- * @peak: the most pages that were in use at any one time; of all nodes, the
- *	sum of the nodes' peaks
+ * @peak: the most pages that were in use, or at hand of a CPU, at any one time;
+ *	of all nodes, the sum of the nodes' peaks
  * @poisoned: pages that were retired, because memory_failure() marked them
  * @failed: requests that got nothing because there was not enough
  * @splits: direct map leaves that were split at boot

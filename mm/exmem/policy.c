@@ -20,7 +20,7 @@ static unsigned long exmem_interleave(const struct mempolicy *pol, unsigned long
 {
 	unsigned long nodes = max(nodes_weight(pol->nodes), 1);
 
-	return min(DIV_ROUND_UP(nr, nodes), EXMEM_REGION_PAGES);
+	return DIV_ROUND_UP(min(nr, nodes * EXMEM_REGION_PAGES), nodes);
 }
 
 /*
@@ -33,7 +33,7 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 
 	policy->nid = mempolicy_slab_node();
 	policy->nodes = cpuset_current_mems_allowed;
-	policy->preferred = policy->nodes;
+	policy->preferred = NODE_MASK_NONE;
 	policy->nr = nr;
 	if (!pol)
 		return;
@@ -41,9 +41,9 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 	switch (pol->mode) {
 	case MPOL_BIND:
 		nodes_and(policy->nodes, policy->nodes, pol->nodes);
-		fallthrough;
+		break;
 	case MPOL_PREFERRED_MANY:
-		nodes_and(policy->preferred, policy->preferred, pol->nodes);
+		policy->preferred = pol->nodes;
 		break;
 	case MPOL_INTERLEAVE:
 	case MPOL_WEIGHTED_INTERLEAVE:

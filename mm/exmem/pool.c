@@ -22,9 +22,9 @@
 #include <trace/events/exmem.h>
 
 /* The longest run that goes into a cache. */
-#define EXMEM_CACHE_RUN		8
+#define EXMEM_CACHE_RUN		BITS_PER_LONG
 /* The most pages in a cache, where the pool is large enough. */
-#define EXMEM_CACHE_PAGES	64
+#define EXMEM_CACHE_PAGES	256
 
 /* Free pages of one node that one CPU keeps at hand. */
 struct exmem_cache {
@@ -33,6 +33,7 @@ struct exmem_cache {
 	int nid;
 	unsigned int high;	/* pages; zero, and so is nr, while the CPU isn't there */
 	unsigned int nr;
+	unsigned long lengths;	/* which of the lists have a run */
 	struct list_head runs[EXMEM_CACHE_RUN];	/* by length, from 1 */
 };
 
@@ -52,7 +53,7 @@ static int exmem_nearest(int nid, const nodemask_t *nodes)
 {
 	int n, best = NUMA_NO_NODE;
 
-	if (nid < MAX_NUMNODES && node_isset(nid, *nodes))
+	if (nid >= 0 && nid < MAX_NUMNODES && node_isset(nid, *nodes))
 		return nid;
 	for_each_node_mask(n, *nodes)
 		if (best == NUMA_NO_NODE || node_distance(nid, n) < node_distance(nid, best))
@@ -66,75 +67,118 @@ static void exmem_cache_add(struct exmem_cache *cache, struct page *page, unsign
 
 	set_page_private(page, nr);
 	list_add(&page->lru, &cache->runs[nr - 1]);
+	__set_bit(nr - 1, &cache->lengths);
 	cache->nr += nr;
 }
 
 static void exmem_cache_del(struct exmem_cache *cache, struct page *page)
 {
+	unsigned long nr = page_private(page);
+
 	lockdep_assert_held(&cache->lock);
 
 	list_del(&page->lru);
-	cache->nr -= page_private(page);
+	if (list_empty(&cache->runs[nr - 1]))
+		__clear_bit(nr - 1, &cache->lengths);
+	cache->nr -= nr;
 }
 
-/* Give pages to the node until no more than @keep are left, the oldest first. */
+/* Give pages to the node, which may join them, until no more than @keep are left. */
 static void exmem_cache_shrink(struct exmem_cache *cache, unsigned int keep)
 {
 	struct page *page;
-	int i;
 
-	for (i = EXMEM_CACHE_RUN - 1; i >= 0; i--) {
-		while (cache->nr > keep && !list_empty(&cache->runs[i])) {
-			page = list_last_entry(&cache->runs[i], struct page, lru);
-			exmem_cache_del(cache, page);
-			exmem_node_put(page, page_private(page));
-		}
+	while (cache->nr > keep) {
+		page = list_last_entry(&cache->runs[__ffs(cache->lengths)], struct page, lru);
+		exmem_cache_del(cache, page);
+		exmem_node_put(page, page_private(page));
 	}
 }
 
-/* Fill @cache with runs of @nr pages, out of the longest there are. */
+/* Have some more pages, at least @nr. */
 static void exmem_cache_refill(struct exmem_cache *cache, unsigned long nr)
 {
+	unsigned long want = max(min(cache->high / 4, EXMEM_CACHE_RUN), nr);
 	struct page *page, *next;
-	unsigned long left, len;
 	LIST_HEAD(runs);
 
-	exmem_node_take(exmem_nodes[cache->nid], max(cache->high / 2, nr), nr, &runs);
+	exmem_cache_shrink(cache, cache->high - want);
+	exmem_node_take(exmem_nodes[cache->nid], want, nr, &runs);
 	list_for_each_entry_safe(page, next, &runs, lru) {
-		for (left = page_private(page); left; left -= len, page += len) {
-			len = min(left, nr);
-			exmem_cache_add(cache, page, len);
-		}
+		list_del(&page->lru);
+		exmem_cache_add(cache, page, page_private(page));
 	}
 }
 
-/* Take a short run from this CPU's cache, if it keeps pages of @nid. */
+/* The lengths in @cache that @nr pages can be taken from. */
+static unsigned long exmem_cache_lengths(const struct exmem_cache *cache, unsigned long nr)
+{
+	return cache->lengths & GENMASK(BITS_PER_LONG - 1, nr - 1);
+}
+
+/* Take a run of @nr pages out of @cache, or the longest there is. */
+static struct page *exmem_cache_pop(struct exmem_cache *cache, unsigned long nr)
+{
+	unsigned long enough = exmem_cache_lengths(cache, nr), len;
+	struct page *page;
+
+	if (!cache->lengths)
+		return NULL;
+	len = 1 + (enough ? __ffs(enough) : __fls(cache->lengths));
+	page = list_first_entry(&cache->runs[len - 1], struct page, lru);
+	exmem_cache_del(cache, page);
+	if (len > nr) {
+		exmem_cache_add(cache, page + nr, len - nr);
+		set_page_private(page, nr);
+	}
+	return page;
+}
+
+/* Take @nr pages, in one run if possible, or nothing. */
+static bool exmem_cache_take_runs(struct exmem_cache *cache, unsigned long nr,
+				  struct list_head *runs)
+{
+	struct page *page, *next;
+	LIST_HEAD(taken);
+
+	if (!exmem_cache_lengths(cache, nr))
+		exmem_cache_refill(cache, nr);
+	while (nr && (page = exmem_cache_pop(cache, nr))) {
+		unsigned long len = page_private(page);
+
+		if (exmem_good_pages(page, len) < len) {
+			/* The node knows what to do with it. */
+			exmem_node_put(page, len);
+			continue;
+		}
+		list_add_tail(&page->lru, &taken);
+		nr -= len;
+	}
+	if (!nr) {
+		list_splice_tail(&taken, runs);
+		return true;
+	}
+	list_for_each_entry_safe(page, next, &taken, lru) {
+		list_del(&page->lru);
+		exmem_cache_add(cache, page, page_private(page));
+	}
+	return false;
+}
+
+/* Take a small request from this CPU's cache, if it keeps pages of @nid. */
 static bool exmem_cache_take(int nid, unsigned long nr, struct list_head *runs)
 {
 	struct exmem_cache *cache = raw_cpu_ptr(&exmem_cache);
-	struct page *page = NULL;
+	bool taken = false;
 
 	if (nr > EXMEM_CACHE_RUN)
 		return false;
 
 	spin_lock(&cache->lock);
-	if (nr <= cache->high && nid == cache->nid && !exmem_short) {
-		if (list_empty(&cache->runs[nr - 1]))
-			exmem_cache_refill(cache, nr);
-		page = list_first_entry_or_null(&cache->runs[nr - 1], struct page, lru);
-	}
-	if (page) {
-		exmem_cache_del(cache, page);
-		if (exmem_good_pages(page, nr) == nr) {
-			list_add_tail(&page->lru, runs);
-		} else {
-			/* The node knows what to do with it. */
-			exmem_node_put(page, nr);
-			page = NULL;
-		}
-	}
+	if (nr <= cache->high && nid == cache->nid && !READ_ONCE(exmem_short))
+		taken = exmem_cache_take_runs(cache, nr, runs);
 	spin_unlock(&cache->lock);
-	return page;
+	return taken;
 }
 
 /* Put a run that is zero in this CPU's cache, if it belongs there. */
@@ -147,7 +191,8 @@ static bool exmem_cache_put(struct page *page, unsigned long nr)
 		return false;
 
 	spin_lock(&cache->lock);
-	put = nr <= cache->high && page_to_nid(page) == cache->nid && !exmem_short;
+	put = nr <= cache->high && page_to_nid(page) == cache->nid &&
+	      !READ_ONCE(exmem_short);
 	if (put) {
 		exmem_cache_add(cache, page, nr);
 		if (cache->nr > cache->high)
@@ -195,16 +240,30 @@ static int exmem_cache_prepare(unsigned int cpu)
 	return 0;
 }
 
-/* All of @nr pages from one node, the nearest that has them. */
-static bool exmem_take_near(int nid, nodemask_t nodes, unsigned long nr, struct list_head *runs)
+/* The node of @left to try next. */
+static int exmem_next_node(const struct exmem_policy *policy, const nodemask_t *left)
 {
+	nodemask_t preferred;
+
+	nodes_and(preferred, *left, policy->preferred);
+	return exmem_nearest(policy->nid, nodes_empty(preferred) ? left : &preferred);
+}
+
+/* All of @nr pages from one node. */
+static bool exmem_take_whole(const struct exmem_policy *policy, unsigned long nr,
+			     struct list_head *runs)
+{
+	nodemask_t left = policy->nodes;
 	int n;
 
-	while ((n = exmem_nearest(nid, &nodes)) != NUMA_NO_NODE) {
+	while ((n = exmem_next_node(policy, &left)) != NUMA_NO_NODE) {
 		if (exmem_cache_take(n, nr, runs) ||
 		    exmem_node_take(exmem_nodes[n], nr, nr, runs))
 			return true;
-		node_clear(n, nodes);
+		/* Better a part of a large request from here than all of it from afar. */
+		if (nr > EXMEM_REGION_PAGES)
+			break;
+		node_clear(n, left);
 	}
 	return false;
 }
@@ -219,18 +278,30 @@ static unsigned long exmem_free_on(const nodemask_t *nodes)
 	return sum;
 }
 
-/* A part from each node if need be, the nearest first. */
-static bool exmem_take_parts(int nid, nodemask_t nodes, unsigned long nr, struct list_head *runs)
+static unsigned long exmem_total_on(const nodemask_t *nodes)
 {
+	unsigned long sum = 0;
+	int n;
+
+	for_each_node_mask(n, *nodes)
+		sum += exmem_nodes[n]->nr_total;
+	return sum;
+}
+
+/* A part from each node, for as long as something is missing. */
+static bool exmem_take_parts(const struct exmem_policy *policy, unsigned long nr,
+			     struct list_head *runs)
+{
+	nodemask_t left = policy->nodes;
 	LIST_HEAD(parts);
 	int n;
 
-	if (nr > exmem_free_on(&nodes))
+	if (nr > exmem_free_on(&left))
 		return false;
 
-	while (nr && (n = exmem_nearest(nid, &nodes)) != NUMA_NO_NODE) {
+	while (nr && (n = exmem_next_node(policy, &left)) != NUMA_NO_NODE) {
 		nr -= exmem_node_take(exmem_nodes[n], nr, 1, &parts);
-		node_clear(n, nodes);
+		node_clear(n, left);
 	}
 	if (nr) {
 		exmem_put_runs(&parts);
@@ -241,10 +312,10 @@ static bool exmem_take_parts(int nid, nodemask_t nodes, unsigned long nr, struct
 }
 
 /*
- * Nobody else holds a part of a request without the whole, and no cache a page:
- * what is not there now is in use.
+ * No cache holds a page now, and nobody else a part of a request without the
+ * whole, unless it is interleaved: what is not there is in use.
  */
-static bool exmem_take_short(int nid, const nodemask_t *nodes, unsigned long nr,
+static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr,
 			     struct list_head *runs)
 {
 	unsigned int cpu;
@@ -254,7 +325,7 @@ static bool exmem_take_short(int nid, const nodemask_t *nodes, unsigned long nr,
 	WRITE_ONCE(exmem_short, true);
 	for_each_possible_cpu(cpu)
 		exmem_cache_drain(cpu);
-	taken = exmem_take_parts(nid, *nodes, nr, runs);
+	taken = exmem_take_parts(policy, nr, runs);
 	WRITE_ONCE(exmem_short, false);
 	mutex_unlock(&exmem_short_lock);
 	return taken;
@@ -264,20 +335,10 @@ static bool exmem_take_short(int nid, const nodemask_t *nodes, unsigned long nr,
 static bool exmem_take(struct exmem_policy *policy, unsigned long nr, struct list_head *runs)
 {
 	nodes_and(policy->nodes, policy->nodes, exmem_pool_nodes);
-	nodes_and(policy->preferred, policy->preferred, exmem_pool_nodes);
-
-	return exmem_take_near(policy->nid, policy->preferred, nr, runs) ||
-	       exmem_take_near(policy->nid, policy->nodes, nr, runs) ||
-	       exmem_take_short(policy->nid, &policy->nodes, nr, runs);
-}
-
-static void exmem_count_used(struct exmem_node *node, unsigned long nr)
-{
-	long used = atomic_long_add_return(nr, &node->nr_used);
-	long peak = atomic_long_read(&node->peak);
-
-	while (used > peak && !atomic_long_try_cmpxchg(&node->peak, &peak, used))
-		;
+	/* Who asks for more than there can be must not disturb the others. */
+	if (nr > exmem_total_on(&policy->nodes))
+		return false;
+	return exmem_take_whole(policy, nr, runs) || exmem_take_short(policy, nr, runs);
 }
 
 /* Pages that were taken become the caller's. */
@@ -290,8 +351,8 @@ static void exmem_hand_out(struct list_head *taken, enum exmem_caller caller,
 		unsigned long nr = page_private(page);
 
 		exmem_own(page, nr);
-		exmem_count_used(exmem_nodes[page_to_nid(page)], nr);
 		trace_exmem_take(page, nr, caller);
+		cond_resched();
 	}
 	list_splice_tail(taken, runs);
 }
@@ -380,7 +441,7 @@ int exmem_alloc_pages_node(int nid, const nodemask_t *nodes, unsigned long nr,
 
 	policy.nid = nid == NUMA_NO_NODE ? numa_mem_id() : nid;
 	policy.nodes = nodes ? *nodes : node_states[N_POSSIBLE];
-	policy.preferred = policy.nodes;
+	policy.preferred = NODE_MASK_NONE;
 	if (nr && !exmem_take(&policy, nr, &taken))
 		return exmem_fail(policy.nid, nr, caller);
 
@@ -394,14 +455,18 @@ EXPORT_SYMBOL_GPL(exmem_alloc_pages_node);
  * @caller: on whose behalf
  *
  * Context: Process context, no spinlock held. May sleep.
- * Return: a page as from exmem_alloc_pages(), or NULL if there is none.
+ * Return: a page as exmem_alloc_pages() has them, in no list, or NULL.
  */
 struct page *exmem_alloc_page(enum exmem_caller caller)
 {
+	struct page *page;
 	LIST_HEAD(runs);
 
-	exmem_alloc_pages(1, caller, &runs);
-	return list_first_entry_or_null(&runs, struct page, lru);
+	if (exmem_alloc_pages(1, caller, &runs))
+		return NULL;
+	page = list_first_entry(&runs, struct page, lru);
+	list_del(&page->lru);
+	return page;
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_page);
 
@@ -412,14 +477,18 @@ EXPORT_SYMBOL_GPL(exmem_alloc_page);
  * @caller: on whose behalf
  *
  * Context: Process context, no spinlock held. May sleep.
- * Return: a page as from exmem_alloc_pages_node(), or NULL if there is none.
+ * Return: a page as exmem_alloc_pages() has them, in no list, or NULL.
  */
 struct page *exmem_alloc_page_node(int nid, const nodemask_t *nodes, enum exmem_caller caller)
 {
+	struct page *page;
 	LIST_HEAD(runs);
 
-	exmem_alloc_pages_node(nid, nodes, 1, caller, &runs);
-	return list_first_entry_or_null(&runs, struct page, lru);
+	if (exmem_alloc_pages_node(nid, nodes, 1, caller, &runs))
+		return NULL;
+	page = list_first_entry(&runs, struct page, lru);
+	list_del(&page->lru);
+	return page;
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_page_node);
 
@@ -450,7 +519,6 @@ static int exmem_give_back(struct page *page, unsigned long nr, enum exmem_calle
 			return -EINVAL;
 
 		trace_exmem_give(page, chunk, caller);
-		atomic_long_sub(chunk, &exmem_nodes[page_to_nid(page)]->nr_used);
 		exmem_clear_and_put(page, chunk);
 		page += chunk;
 		nr -= chunk;
@@ -510,21 +578,34 @@ void exmem_free_runs(struct list_head *runs, enum exmem_caller caller)
 }
 EXPORT_SYMBOL_GPL(exmem_free_runs);
 
+static unsigned long exmem_cached_on(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
+
+		if (node_isset(cache->nid, *nodes))
+			sum += READ_ONCE(cache->nr);
+	}
+	return sum;
+}
+
 /* The figures are each right, but not of one moment, while the pool is in use. */
 void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 {
 	int nid;
 
 	memset(stats, 0, sizeof(*stats));
+	stats->total = exmem_total_on(nodes);
+	stats->free = exmem_free_on(nodes) + exmem_cached_on(nodes);
 	for_each_node_mask(nid, *nodes) {
 		struct exmem_node *node = exmem_nodes[nid];
-		unsigned long poisoned = READ_ONCE(node->nr_poisoned);
 
-		stats->total += node->nr_total;
-		stats->free += node->nr_total - atomic_long_read(&node->nr_used) - poisoned;
-		stats->peak += atomic_long_read(&node->peak);
+		stats->peak += READ_ONCE(node->peak);
 		stats->failed += atomic_long_read(&node->nr_failed);
-		stats->poisoned += poisoned;
+		stats->poisoned += READ_ONCE(node->nr_poisoned);
 		stats->splits.pmd += node->splits.pmd;
 		stats->splits.pud += node->splits.pud;
 	}

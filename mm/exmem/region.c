@@ -7,9 +7,9 @@
  * in bitmaps. A page here is zero whenever it is free.
  *
  * On each node, regions with free pages hang in bins by the longest run of free
- * pages they have. A request takes from the first bin that has a run as long:
- * small ones fill the gaps, and long runs, whole regions most of all, are left
- * to those that need them.
+ * pages they have. A request takes from a region whose longest run is not much
+ * longer than what it wants: long runs, whole regions most of all, are left to
+ * those that need them.
  */
 #define pr_fmt(fmt) "exmem: " fmt
 
@@ -29,8 +29,13 @@ struct exmem_region {
 	unsigned long pfn;
 	unsigned int longest;		/* run of free pages */
 	DECLARE_BITMAP(used, EXMEM_REGION_PAGES);	/* not free, or in a cache */
-	/* Handed out. Atomic: it takes no lock to find out who was first. */
-	atomic_long_t owned[EXMEM_REGION_PAGES / BITS_PER_LONG];
+	/*
+	 * Handed out. Atomic: it takes no lock to find out who was first. CPUs
+	 * that fill their caches by a word's worth of pages have it for themselves.
+	 */
+	struct {
+		atomic_long_t word ____cacheline_aligned_in_smp;
+	} owned[EXMEM_REGION_PAGES / BITS_PER_LONG];
 };
 
 nodemask_t exmem_pool_nodes __ro_after_init;
@@ -62,9 +67,10 @@ unsigned long exmem_good_pages(const struct page *page, unsigned long nr)
 {
 	unsigned long i = 0;
 
-	/* It marks first and counts then: what it is done with is seen here. */
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE) || !atomic_long_read(&num_poisoned_pages))
 		return nr;
+	/* It marks first and counts then: what it is done with is seen here. */
+	smp_rmb();
 	while (i < nr && !PageHWPoison(page + i))
 		i++;
 	return i;
@@ -81,7 +87,7 @@ static unsigned long exmem_word(unsigned int at, unsigned int end)
 static void exmem_region_own(struct exmem_region *region, unsigned int at, unsigned int end)
 {
 	for (; at < end; at = (at | (BITS_PER_LONG - 1)) + 1)
-		atomic_long_or(exmem_word(at, end), &region->owned[at / BITS_PER_LONG]);
+		atomic_long_or(exmem_word(at, end), &region->owned[at / BITS_PER_LONG].word);
 }
 
 /* Note that @nr pages of one region are handed out. */
@@ -103,7 +109,7 @@ bool exmem_disown(struct exmem_region *region, struct page *page, unsigned long 
 	unsigned int at, end = start + nr;
 
 	for (at = start; at < end; at = (at | (BITS_PER_LONG - 1)) + 1) {
-		atomic_long_t *word = &region->owned[at / BITS_PER_LONG];
+		atomic_long_t *word = &region->owned[at / BITS_PER_LONG].word;
 		unsigned long mask = exmem_word(at, end);
 		unsigned long owned = atomic_long_fetch_andnot(mask, word) & mask;
 
@@ -148,7 +154,7 @@ static struct exmem_region *exmem_pick_region(struct exmem_node *node, unsigned 
 
 	lockdep_assert_held(&node->lock);
 
-	/* In the first bin one region in two is long enough, in the next ones all are. */
+	/* In the first bin not all have a run as long, in the next ones they do. */
 	region = list_first_entry_or_null(&node->bins[want], struct exmem_region, list);
 	if (region && region->longest >= nr)
 		return region;
@@ -189,59 +195,6 @@ static unsigned long exmem_take_run(struct exmem_node *node, unsigned long nr,
 	return good;
 }
 
-/* Make runs of pages free, which are zero. */
-void exmem_put_runs(struct list_head *runs)
-{
-	struct page *page, *next;
-
-	list_for_each_entry_safe(page, next, runs, lru) {
-		list_del(&page->lru);
-		exmem_node_put(page, page_private(page));
-	}
-}
-
-/* So many runs are taken before the lock is given up for a moment. */
-#define EXMEM_RUNS_AT_ONCE	64
-
-/*
- * Take up to @nr pages from @node, but nothing if that would be fewer than
- * @least. Return how many. May sleep if @nr is more than EXMEM_RUNS_AT_ONCE.
- */
-unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
-			      struct list_head *runs)
-{
-	unsigned long claim, got, taken = 0;
-	unsigned int taken_runs = 0;
-	LIST_HEAD(list);
-
-	spin_lock(&node->lock);
-	/* A claim always finds its pages: regions have all claims plus nr_free. */
-	claim = min(nr, node->nr_free);
-	if (claim < least)
-		claim = 0;
-	node->nr_free -= claim;
-	while (claim) {
-		got = exmem_take_run(node, claim, &list);
-		taken += got;
-		claim -= got;
-		/* A page that was claimed has been retired: is there another? */
-		if (!got && node->nr_free)
-			node->nr_free--;
-		else if (!got)
-			claim--;
-		if (got && ++taken_runs % EXMEM_RUNS_AT_ONCE == 0)
-			cond_resched_lock(&node->lock);
-	}
-	spin_unlock(&node->lock);
-
-	if (taken < least) {
-		exmem_put_runs(&list);
-		return 0;
-	}
-	list_splice_tail(&list, runs);
-	return taken;
-}
-
 static void exmem_region_unuse(struct exmem_node *node, struct exmem_region *region,
 			       unsigned long start, unsigned long nr)
 {
@@ -257,18 +210,15 @@ static void exmem_region_unuse(struct exmem_node *node, struct exmem_region *reg
 	node->nr_free += nr;
 }
 
-/*
- * Make @nr pages of one region free, which are zero. All but those that
- * memory_failure() marked: they are retired, and need not be zero.
- */
-void exmem_node_put(struct page *page, unsigned long nr)
+/* Make free what is good of @nr pages of one region, and retire what is poisoned. */
+static void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
 {
-	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
 	struct exmem_region *region = exmem_region_of(page);
 	unsigned long start = page_to_pfn(page) - region->pfn;
 	unsigned long end = start + nr, good;
 
-	spin_lock(&node->lock);
+	lockdep_assert_held(&node->lock);
+
 	while (start < end) {
 		good = exmem_good_pages(pfn_to_page(region->pfn + start), end - start);
 		if (good)
@@ -277,7 +227,81 @@ void exmem_node_put(struct page *page, unsigned long nr)
 			node->nr_poisoned++;
 		start += good ?: 1;
 	}
+}
+
+/* So many runs are taken before the lock is given up for a moment. */
+#define EXMEM_RUNS_AT_ONCE	64
+
+/*
+ * Take up to @nr pages from @node, but nothing if that would be fewer than
+ * @least. Return how many. May sleep if @nr is more than EXMEM_RUNS_AT_ONCE.
+ */
+unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
+			      struct list_head *runs)
+{
+	unsigned long claim, got, taken = 0;
+	unsigned int taken_runs = 0;
+	struct page *page, *next;
+	LIST_HEAD(list);
+
+	/* A node with too little need not be disturbed. */
+	if (READ_ONCE(node->nr_free) < least)
+		return 0;
+
+	spin_lock(&node->lock);
+	/* A claim always finds its pages: regions have all claims plus nr_free. */
+	claim = min(nr, node->nr_free);
+	if (claim < least)
+		claim = 0;
+	node->nr_free -= claim;
+	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
+	while (claim) {
+		got = exmem_take_run(node, claim, &list);
+		taken += got;
+		claim -= got;
+		/* A page that was claimed has been retired: is there another? */
+		if (!got && node->nr_free)
+			node->nr_free--;
+		else if (!got)
+			claim--;
+		if (got && ++taken_runs % EXMEM_RUNS_AT_ONCE == 0)
+			cond_resched_lock(&node->lock);
+	}
+	if (taken < least) {
+		list_for_each_entry_safe(page, next, &list, lru)
+			exmem_put_run(node, page, page_private(page));
+		INIT_LIST_HEAD(&list);
+		taken = 0;
+	}
 	spin_unlock(&node->lock);
+
+	list_splice_tail(&list, runs);
+	return taken;
+}
+
+/*
+ * Make @nr pages of one region free, which are zero. All but those that
+ * memory_failure() marked: they are retired, and need not be zero.
+ */
+void exmem_node_put(struct page *page, unsigned long nr)
+{
+	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
+
+	spin_lock(&node->lock);
+	exmem_put_run(node, page, nr);
+	spin_unlock(&node->lock);
+}
+
+/* Make runs of pages free, which are zero. May sleep. */
+void exmem_put_runs(struct list_head *runs)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, runs, lru) {
+		list_del(&page->lru);
+		exmem_node_put(page, page_private(page));
+		cond_resched();
+	}
 }
 
 static struct exmem_node * __init exmem_node_create(int nid)
@@ -332,8 +356,8 @@ static int __init exmem_region_add(struct exmem_node *node, struct exmem_region 
 	for (i = 0; i < EXMEM_REGION_PAGES; i++)
 		exmem_prepare_page(page + i);
 	exmem_arch_clear(page, EXMEM_REGION_PAGES);
-	exmem_node_put(page, EXMEM_REGION_PAGES);
 	node->nr_total += EXMEM_REGION_PAGES;
+	exmem_node_put(page, EXMEM_REGION_PAGES);
 	return 0;
 }
 

@@ -30,6 +30,9 @@ static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_slot, exmem_slot);
 #define EXMEM_SLOT_PAGES	(2 * SMP_CACHE_BYTES / sizeof(pte_t))
 #define EXMEM_SLOT_SIZE		(EXMEM_SLOT_PAGES * PAGE_SIZE)
 
+/* What prefetches beyond the end of a slot is not to reach the next one. */
+#define EXMEM_SLOT_STRIDE	(2 * EXMEM_SLOT_SIZE)
+
 static int __init exmem_slot_init(pte_t *pte, unsigned long addr, void *data)
 {
 	struct exmem_slot *slot = data;
@@ -73,13 +76,14 @@ int __init exmem_arch_init(void)
 	 * VM_SPARSE, because the pages in the area come and go: /proc/kcore
 	 * reads it as zeroes.
 	 */
-	area = get_vm_area(nr_cpu_ids * EXMEM_SLOT_SIZE, VM_SPARSE);
+	area = get_vm_area((nr_cpu_ids + 1) * EXMEM_SLOT_STRIDE, VM_SPARSE);
 	if (!area)
 		return -ENOMEM;
 
-	addr = (unsigned long)area->addr;
+	/* So aligned, no slot lies in two page tables. */
+	addr = ALIGN((unsigned long)area->addr, EXMEM_SLOT_SIZE);
 	for_each_possible_cpu(cpu) {
-		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_SIZE,
+		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_STRIDE,
 					  EXMEM_SLOT_SIZE, exmem_slot_init,
 					  per_cpu_ptr(&exmem_slot, cpu));
 		if (ret) {
@@ -151,8 +155,9 @@ static unsigned long exmem_clear_some(struct page *page, unsigned long nr)
  * @nr: number of contiguous pages
  *
  * The pages are mapped in this CPU's slot while they are being cleared, a few
- * at a time. Until the slot is flushed, another CPU may speculate through it,
- * as it may through any kmap_local_page().
+ * at a time. Another CPU may speculate through the slot meanwhile, as it may
+ * through any kmap_local_page(). What it finds, its TLB may keep until it needs
+ * the room: it has no use for these addresses, and is not told to forget them.
  *
  * Context: Process context. Does not sleep; preemption is off for a few pages
  * at a time.

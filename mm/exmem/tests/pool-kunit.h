@@ -41,16 +41,6 @@ static unsigned long exmem_test_free(void)
 	return exmem_test_stats().free;
 }
 
-static unsigned long exmem_test_cached(void)
-{
-	unsigned long sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu_ptr(&exmem_cache, cpu)->nr;
-	return sum;
-}
-
 static int exmem_test_alloc(unsigned long nr, struct list_head *runs)
 {
 	return exmem_alloc_pages(nr, EXMEM_CALLER_KERNEL, runs);
@@ -177,6 +167,7 @@ static void exmem_test_exhaustion(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc(total + 1, &more), -ENOMEM);
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc(ULONG_MAX, &more), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc(0, &more), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), total);
 
 	KUNIT_ASSERT_EQ(test, exmem_test_alloc(total - 1, &runs), 0);
@@ -388,7 +379,8 @@ struct exmem_test_worker {
 	unsigned long ops;
 	struct rnd_state rnd;
 	unsigned long wrong;
-	bool alone;		/* then the model knows when the pool is empty */
+	bool alone;		/* then the model knows when the pool is empty, */
+	unsigned long room;	/* namely when it holds so many pages */
 };
 
 /*
@@ -448,7 +440,7 @@ static void exmem_test_one_take(struct exmem_test_worker *worker, int slot)
 	int ret = exmem_test_alloc(nr, runs);
 
 	if (worker->alone)
-		worker->wrong += ret != (worker->sum + nr > exmem_test_total() ? -ENOMEM : 0);
+		worker->wrong += ret != (worker->sum + nr > worker->room ? -ENOMEM : 0);
 	if (ret) {
 		worker->wrong += !list_empty(runs);
 		return;
@@ -473,7 +465,7 @@ static void exmem_test_work(struct work_struct *work)
 		else
 			exmem_test_one_take(worker, slot);
 		if (worker->alone)
-			worker->wrong += exmem_test_free() != exmem_test_total() - worker->sum;
+			worker->wrong += exmem_test_free() != worker->room - worker->sum;
 		cond_resched();
 	}
 	for (slot = 0; slot < EXMEM_TEST_SLOTS; slot++)
@@ -499,12 +491,16 @@ static struct exmem_test_worker *exmem_test_workers(struct kunit *test, work_fun
 static void exmem_test_random(struct kunit *test)
 {
 	struct exmem_test_worker *worker = exmem_test_workers(test, exmem_test_work);
+	LIST_HEAD(ballast);
 
+	/* So little is left that many requests fail. */
 	worker->alone = true;
+	worker->room = 2000;
 	worker->ops = 20000;
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc(exmem_test_total() - worker->room, &ballast), 0);
 	exmem_test_work(&worker->work);
 	KUNIT_EXPECT_EQ(test, worker->wrong, 0);
-	KUNIT_EXPECT_EQ(test, exmem_test_free(), exmem_test_total());
+	exmem_test_free_runs(&ballast);
 }
 
 /* Run every worker on its CPU; return when all are done. */
@@ -594,8 +590,32 @@ static void exmem_test_caches(struct kunit *test)
 	}
 	/* All of them are to be had. */
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc(exmem_test_total(), &runs), 0);
-	KUNIT_EXPECT_EQ(test, exmem_test_cached(), 0);
+	KUNIT_EXPECT_EQ(test, exmem_cached_on(&exmem_pool_nodes), 0);
 	exmem_test_free_runs(&runs);
+}
+
+/* Where only single pages are free, a cache has to be content with these. */
+static void exmem_test_cache_fragments(struct kunit *test)
+{
+	unsigned long i, total = exmem_test_total(), high = this_cpu_read(exmem_cache.high);
+	struct page *page, *next;
+	LIST_HEAD(singles);
+	LIST_HEAD(runs);
+
+	for (i = 0; i < total; i++)
+		KUNIT_ASSERT_EQ(test, exmem_test_alloc(1, &singles), 0);
+	list_for_each_entry_safe(page, next, &singles, lru) {
+		if (page_to_pfn(page) % 2)
+			continue;
+		list_del(&page->lru);
+		exmem_test_free_pages(page, 1);
+	}
+	for (i = 0; i < 200; i++) {
+		KUNIT_EXPECT_EQ(test, exmem_test_alloc(1 + i % 10, &runs), 0);
+		KUNIT_EXPECT_LE(test, this_cpu_read(exmem_cache.nr), high);
+	}
+	exmem_test_free_runs(&runs);
+	exmem_test_free_runs(&singles);
 }
 
 /* A CPU that goes leaves its pages to others, and may come back. */
@@ -605,6 +625,8 @@ static void exmem_test_hotplug(struct kunit *test)
 	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
 	unsigned long free;
 
+	if (!cpu || !cache->high)
+		kunit_skip(test, "needs two CPUs, and a pool that has room for caches");
 	KUNIT_ASSERT_EQ(test, work_on_cpu(cpu, exmem_test_touch, NULL), 0);
 	KUNIT_EXPECT_GT(test, cache->nr, 0);
 	free = exmem_nodes[cache->nid]->nr_free + cache->nr;
@@ -710,12 +732,31 @@ static void exmem_test_poison_on_the_way_out(struct kunit *test)
 }
 #endif /* CONFIG_MEMORY_FAILURE */
 
+/* To stay on one CPU is to know which cache is used. */
 static int exmem_test_init(struct kunit *test)
 {
 	if (exmem_test_total() < 4 * EXMEM_REGION_PAGES)
 		kunit_skip(test, "needs exmem=8M or more");
 	KUNIT_ASSERT_EQ(test, exmem_test_free(), exmem_test_total());
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(0)), 0);
 	return 0;
+}
+
+/* After each test every page is where it can be found, by count and by hand. */
+static void exmem_test_exit(struct kunit *test)
+{
+	unsigned long total = exmem_test_total();
+	LIST_HEAD(runs);
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		KUNIT_EXPECT_LE(test, per_cpu_ptr(&exmem_cache, cpu)->nr,
+				per_cpu_ptr(&exmem_cache, cpu)->high);
+	KUNIT_EXPECT_EQ(test, exmem_test_free(), total);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc(total, &runs), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_free(), 0);
+	exmem_test_free_runs(&runs);
+	set_cpus_allowed_ptr(current, cpu_possible_mask);
 }
 
 static struct kunit_case exmem_test_cases[] = {
@@ -730,6 +771,7 @@ static struct kunit_case exmem_test_cases[] = {
 	KUNIT_CASE(exmem_test_zeroing),
 	KUNIT_CASE(exmem_test_unmapped),
 	KUNIT_CASE(exmem_test_caches),
+	KUNIT_CASE(exmem_test_cache_fragments),
 	KUNIT_CASE(exmem_test_hotplug),
 	KUNIT_CASE(exmem_test_exhaust_all_cpus),
 #ifdef CONFIG_MEMORY_FAILURE
@@ -745,6 +787,7 @@ static struct kunit_case exmem_test_cases[] = {
 static struct kunit_suite exmem_test_suite = {
 	.name = "exmem",
 	.init = exmem_test_init,
+	.exit = exmem_test_exit,
 	.test_cases = exmem_test_cases,
 };
 
