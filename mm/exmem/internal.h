@@ -51,6 +51,7 @@ struct exmem_region *exmem_region_of(const struct page *page);
 unsigned long exmem_good_pages(const struct page *page, unsigned long nr);
 unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
 			      struct list_head *runs);
+void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr);
 void exmem_node_put(struct page *page, unsigned long nr);
 void exmem_put_runs(struct list_head *runs);
 void exmem_own(struct page *page, unsigned long nr);

@@ -46,7 +46,7 @@ static DEFINE_PER_CPU(struct exmem_cache, exmem_cache) = {
  * pages: once it has drained them all, all free pages are with their nodes.
  */
 static DEFINE_MUTEX(exmem_short_lock);
-static bool exmem_short;
+static bool exmem_short __read_mostly;
 
 /* The node of @nodes nearest to @nid, which need not be one of them. */
 static int exmem_nearest(int nid, const nodemask_t *nodes)
@@ -83,16 +83,27 @@ static void exmem_cache_del(struct exmem_cache *cache, struct page *page)
 	cache->nr -= nr;
 }
 
-/* Give pages to the node, which may join them, until no more than @keep are left. */
-static void exmem_cache_shrink(struct exmem_cache *cache, unsigned int keep)
+/*
+ * Give pages to the node, which may join them, until no more than @keep are left.
+ * If it need not be now, not while another CPU has to do with the node.
+ */
+static void exmem_cache_shrink(struct exmem_cache *cache, unsigned int keep, bool now)
 {
+	struct exmem_node *node = exmem_nodes[cache->nid];
 	struct page *page;
 
+	if (cache->nr <= keep)
+		return;
+	if (now)
+		spin_lock(&node->lock);
+	else if (!spin_trylock(&node->lock))
+		return;
 	while (cache->nr > keep) {
 		page = list_last_entry(&cache->runs[__ffs(cache->lengths)], struct page, lru);
 		exmem_cache_del(cache, page);
-		exmem_node_put(page, page_private(page));
+		exmem_put_run(node, page, page_private(page));
 	}
+	spin_unlock(&node->lock);
 }
 
 /* Have some more pages, at least @nr. */
@@ -102,7 +113,7 @@ static void exmem_cache_refill(struct exmem_cache *cache, unsigned long nr)
 	struct page *page, *next;
 	LIST_HEAD(runs);
 
-	exmem_cache_shrink(cache, cache->high - want);
+	exmem_cache_shrink(cache, cache->high - want, true);
 	exmem_node_take(exmem_nodes[cache->nid], want, nr, &runs);
 	list_for_each_entry_safe(page, next, &runs, lru) {
 		list_del(&page->lru);
@@ -195,8 +206,8 @@ static bool exmem_cache_put(struct page *page, unsigned long nr)
 	      !READ_ONCE(exmem_short);
 	if (put) {
 		exmem_cache_add(cache, page, nr);
-		if (cache->nr > cache->high)
-			exmem_cache_shrink(cache, cache->high / 2);
+		if (cache->nr > cache->high / 4 * 3)
+			exmem_cache_shrink(cache, cache->high / 2, cache->nr > cache->high);
 	}
 	spin_unlock(&cache->lock);
 	return put;
@@ -207,7 +218,7 @@ static void exmem_cache_drain(unsigned int cpu)
 	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
 
 	spin_lock(&cache->lock);
-	exmem_cache_shrink(cache, 0);
+	exmem_cache_shrink(cache, 0, true);
 	spin_unlock(&cache->lock);
 }
 
@@ -218,7 +229,7 @@ static int exmem_cache_dead(unsigned int cpu)
 
 	spin_lock(&cache->lock);
 	cache->high = 0;
-	exmem_cache_shrink(cache, 0);
+	exmem_cache_shrink(cache, 0, true);
 	spin_unlock(&cache->lock);
 	return 0;
 }
@@ -321,6 +332,10 @@ static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr
 	unsigned int cpu;
 	bool taken;
 
+	/* Who asks for more than there can be must not disturb the others. */
+	if (nr > exmem_total_on(&policy->nodes))
+		return false;
+
 	mutex_lock(&exmem_short_lock);
 	WRITE_ONCE(exmem_short, true);
 	for_each_possible_cpu(cpu)
@@ -335,9 +350,6 @@ static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr
 static bool exmem_take(struct exmem_policy *policy, unsigned long nr, struct list_head *runs)
 {
 	nodes_and(policy->nodes, policy->nodes, exmem_pool_nodes);
-	/* Who asks for more than there can be must not disturb the others. */
-	if (nr > exmem_total_on(&policy->nodes))
-		return false;
 	return exmem_take_whole(policy, nr, runs) || exmem_take_short(policy, nr, runs);
 }
 
@@ -522,7 +534,8 @@ static int exmem_give_back(struct page *page, unsigned long nr, enum exmem_calle
 		exmem_clear_and_put(page, chunk);
 		page += chunk;
 		nr -= chunk;
-		cond_resched();
+		if (nr)
+			cond_resched();
 	}
 	return 0;
 }

@@ -49,6 +49,12 @@ struct exmem_region *exmem_region_of(const struct page *page)
 	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_SHIFT);
 }
 
+/* The same, for a page that is known to be ours. */
+static struct exmem_region *exmem_page_region(const struct page *page)
+{
+	return (struct exmem_region *)page->index;
+}
+
 /**
  * page_is_exmem - is this page exclusive memory?
  * @page: any page
@@ -95,7 +101,7 @@ void exmem_own(struct page *page, unsigned long nr)
 {
 	unsigned int at = page_to_pfn(page) % EXMEM_REGION_PAGES;
 
-	exmem_region_own(exmem_region_of(page), at, at + nr);
+	exmem_region_own(exmem_page_region(page), at, at + nr);
 }
 
 /*
@@ -211,9 +217,9 @@ static void exmem_region_unuse(struct exmem_node *node, struct exmem_region *reg
 }
 
 /* Make free what is good of @nr pages of one region, and retire what is poisoned. */
-static void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
+void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
 {
-	struct exmem_region *region = exmem_region_of(page);
+	struct exmem_region *region = exmem_page_region(page);
 	unsigned long start = page_to_pfn(page) - region->pfn;
 	unsigned long end = start + nr, good;
 
@@ -329,10 +335,11 @@ static struct exmem_node * __init exmem_node_create(int nid)
  * everybody from taking a reference: KVM and VFIO map the pages behind a
  * VM_PFNMAP only if they can, or if the page is reserved.
  */
-static void __init exmem_prepare_page(struct page *page)
+static void __init exmem_prepare_page(struct page *page, struct exmem_region *region)
 {
 	struct folio *folio = page_folio(page);
 
+	page->index = (unsigned long)region;
 	__folio_clear_reserved(folio);
 	set_page_count(page, 0);
 	__folio_set_offline(folio);
@@ -354,7 +361,7 @@ static int __init exmem_region_add(struct exmem_node *node, struct exmem_region 
 		return ret;
 
 	for (i = 0; i < EXMEM_REGION_PAGES; i++)
-		exmem_prepare_page(page + i);
+		exmem_prepare_page(page + i, region);
 	exmem_arch_clear(page, EXMEM_REGION_PAGES);
 	node->nr_total += EXMEM_REGION_PAGES;
 	exmem_node_put(page, EXMEM_REGION_PAGES);

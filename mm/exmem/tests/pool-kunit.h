@@ -105,7 +105,7 @@ static void exmem_test_expect_zero(struct kunit *test, struct page *page, unsign
 	vunmap(addr);
 }
 
-/* Give back those of @pages, single ones, that ->index marks, in long runs. */
+/* Give back those of @pages, single ones, that ->mapping marks, in long runs. */
 static void exmem_test_free_marked(struct list_head *pages)
 {
 	struct page *page, *next;
@@ -113,16 +113,16 @@ static void exmem_test_free_marked(struct list_head *pages)
 	LIST_HEAD(runs);
 
 	list_for_each_entry_safe(page, next, pages, lru) {
-		if (!page->index)
+		if (!page->mapping)
 			continue;
 		list_del(&page->lru);
-		if (page_to_pfn(page) % EXMEM_REGION_PAGES == 0 || !page[-1].index)
+		if (page_to_pfn(page) % EXMEM_REGION_PAGES == 0 || !page[-1].mapping)
 			list_add(&page->lru, &runs);
 	}
 	list_for_each_entry(page, &runs, lru) {
 		room = EXMEM_REGION_PAGES - page_to_pfn(page) % EXMEM_REGION_PAGES;
-		for (nr = 0; nr < room && page[nr].index; nr++)
-			page[nr].index = 0;
+		for (nr = 0; nr < room && page[nr].mapping; nr++)
+			page[nr].mapping = NULL;
 		set_page_private(page, nr);
 	}
 	exmem_test_free_runs(&runs);
@@ -302,11 +302,11 @@ static void exmem_test_long_run(struct kunit *test)
 		if (!first && i == 300)
 			first = page;
 		if (i < EXMEM_REGION_PAGES / 2 && i % 2)
-			page->index = 1;
+			page->mapping = (void *)test;
 	}
 	KUNIT_ASSERT_NOT_NULL(test, first);
 	for (i = 0; i < 100; i++)
-		first[i].index = 1;
+		first[i].mapping = (void *)test;
 	exmem_test_free_marked(&singles);
 
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc(90, &runs), 0);
@@ -384,19 +384,19 @@ struct exmem_test_worker {
 };
 
 /*
- * The model: ->index of a page is zero as long as nobody has it, and tells who
+ * The model: ->mapping of a page is NULL as long as nobody has it, and tells who
  * does.
  */
 static void exmem_test_mark(struct exmem_test_worker *worker, struct list_head *runs,
-			    unsigned long from, unsigned long to)
+			    void *from, void *to)
 {
 	struct page *page;
 	unsigned long i;
 
 	list_for_each_entry(page, runs, lru) {
 		for (i = 0; i < page_private(page); i++) {
-			worker->wrong += page[i].index != from || !page_is_exmem(page + i);
-			page[i].index = to;
+			worker->wrong += page[i].mapping != from || !page_is_exmem(page + i);
+			page[i].mapping = to;
 		}
 	}
 }
@@ -417,7 +417,7 @@ static bool exmem_test_soil(struct page *page)
 
 static void exmem_test_one_give(struct exmem_test_worker *worker, int slot)
 {
-	exmem_test_mark(worker, &worker->slots[slot], (unsigned long)worker, 0);
+	exmem_test_mark(worker, &worker->slots[slot], worker, NULL);
 	exmem_test_free_runs(&worker->slots[slot]);
 	worker->sum -= worker->held[slot];
 	worker->held[slot] = 0;
@@ -446,7 +446,7 @@ static void exmem_test_one_take(struct exmem_test_worker *worker, int slot)
 		return;
 	}
 
-	exmem_test_mark(worker, runs, 0, (unsigned long)worker);
+	exmem_test_mark(worker, runs, NULL, worker);
 	if (prandom_u32_state(&worker->rnd) % 16 == 0)
 		worker->wrong += !exmem_test_soil(list_first_entry(runs, struct page, lru));
 	worker->held[slot] = nr;
