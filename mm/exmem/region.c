@@ -131,8 +131,6 @@ bool exmem_disown(struct exmem_region *region, struct page *page, unsigned long 
 /* Hang @region where its longest run says. */
 static void exmem_region_rebin(struct exmem_node *node, struct exmem_region *region)
 {
-	lockdep_assert_held(&node->lock);
-
 	if (region->longest)
 		list_move(&region->list, &node->bins[ilog2(region->longest)]);
 	else
@@ -157,8 +155,6 @@ static struct exmem_region *exmem_pick_region(struct exmem_node *node, unsigned 
 	int want = ilog2(min(nr, EXMEM_REGION_PAGES));
 	struct exmem_region *region;
 	int bin;
-
-	lockdep_assert_held(&node->lock);
 
 	/* In the first bin not all have a run as long, in the next ones they do. */
 	region = list_first_entry_or_null(&node->bins[want], struct exmem_region, list);
@@ -185,6 +181,8 @@ static unsigned long exmem_take_run(struct exmem_node *node, unsigned long nr,
 	struct exmem_region *region = exmem_pick_region(node, nr);
 	unsigned long start, good;
 	struct page *page;
+
+	lockdep_assert_held(&node->lock);
 
 	nr = min(nr, region->longest);
 	start = bitmap_find_next_zero_area(region->used, EXMEM_REGION_PAGES, 0, nr, 0);
