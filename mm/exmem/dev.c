@@ -1,17 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: /dev/exclusive_memory. Each open is an object of its own;
- * mmap() with MAP_SHARED is what there is to do with it.
+ * Exclusive memory: /dev/exclusive_memory. Each open is an object of its own, to
+ * be mapped with MAP_SHARED, and dropped by parts.
  */
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/exclusive_memory.h>
 
 #include "internal.h"
+
+static long exmem_dev_drop(struct file *file, const void __user *arg)
+{
+	struct exclusive_memory_range range;
+	u64 last;
+
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+	if (copy_from_user(&range, arg, sizeof(range)))
+		return -EFAULT;
+	if (!range.length || !PAGE_ALIGNED(range.offset | range.length) ||
+	    check_add_overflow(range.offset, range.length - 1, &last))
+		return -EINVAL;
+	return exmem_file_drop(file, range.offset >> PAGE_SHIFT, last >> PAGE_SHIFT);
+}
+
+static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case EXCLUSIVE_MEMORY_DROP:
+		return exmem_dev_drop(file, (void __user *)arg);
+	default:
+		return -ENOTTY;
+	}
+}
 
 static const struct file_operations exmem_dev_fops = {
 	.open		= exmem_file_open,
 	.mmap		= exmem_file_mmap,
+	.unlocked_ioctl	= exmem_dev_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.show_fdinfo	= exmem_file_show_fdinfo,
 	.release	= exmem_file_release,
 	.llseek		= noop_llseek,
 };

@@ -15,8 +15,10 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 
 #include "internal.h"
@@ -29,12 +31,23 @@ struct exmem_run {
 	struct user_struct *user;	/* NULL if exempt from RLIMIT_MEMLOCK */
 };
 
+/* A process that has mapped an object, and may not be done with it yet. */
+struct exmem_mapper {
+	struct list_head list;
+	struct mm_struct *mm;
+};
+
 struct exmem_object {
-	/* Protects runs. Nests inside mmap_lock: do not touch user memory. */
+	/* Protects the rest. Nests inside mmap_lock: do not touch user memory. */
 	struct mutex lock;
 	struct rb_root_cached runs;	/* of struct exmem_run */
 	struct exmem_run first_run;	/* most objects need one, and no more */
+	unsigned long nr_pages;
+	struct list_head mappers;	/* of struct exmem_mapper, since the last drop */
+	struct exmem_mapper first_mapper;
 	struct address_space mapping;
+	/* One range is dropped at a time. Nests outside mmap_lock. */
+	struct mutex drop_lock;
 };
 
 static unsigned long exmem_run_pages(const struct exmem_run *run)
@@ -63,13 +76,10 @@ static int exmem_charge(unsigned long nr, struct user_struct **userp)
 	return 0;
 }
 
-/* Drop a reference to @user, and what @nr pages were charged with it. */
 static void exmem_uncharge(struct user_struct *user, unsigned long nr)
 {
-	if (!user)
-		return;
-	atomic_long_sub(nr, &user->locked_vm);
-	free_uid(user);
+	if (user)
+		atomic_long_sub(nr, &user->locked_vm);
 }
 
 static struct exmem_run *exmem_run_new(struct exmem_object *obj)
@@ -85,7 +95,9 @@ static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
 
 	interval_tree_remove(&run->offset, &obj->runs);
 	exmem_free_pages(run->page, nr, EXMEM_CALLER_DEVICE);
+	obj->nr_pages -= nr;
 	exmem_uncharge(run->user, nr);
+	free_uid(run->user);
 	run->page = NULL;
 	if (run != &obj->first_run)
 		kfree(run);
@@ -105,6 +117,7 @@ static int exmem_run_add(struct exmem_object *obj, unsigned long start, struct p
 	run->page = page;
 	run->user = user ? get_uid(user) : NULL;
 	interval_tree_insert(&run->offset, &obj->runs);
+	obj->nr_pages += exmem_run_pages(run);
 	list_add_tail(&run->list, grown);
 	return 0;
 }
@@ -137,6 +150,7 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 out:
 	/* Each run holds what it was charged; this is the rest. */
 	exmem_uncharge(user, last - start + 1);
+	free_uid(user);
 	return ret;
 }
 
@@ -200,9 +214,69 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma)
 	return 0;
 }
 
-/* Everything is mapped by mmap(): there is nothing to fault in. */
+/* Everything is mapped by mmap(): what is not there now was dropped, SIGBUS. */
 static const struct vm_operations_struct exmem_vm_ops = {
 };
+
+/*
+ * Note that @mm maps @obj. The mapping becomes known to unmap_mapping_pages()
+ * only after ->mmap() has returned, but before mmap_lock is released.
+ */
+static int exmem_mapper_add(struct exmem_object *obj, struct mm_struct *mm)
+{
+	struct exmem_mapper *mapper;
+
+	list_for_each_entry(mapper, &obj->mappers, list)
+		if (mapper->mm == mm)
+			return 0;
+
+	mapper = &obj->first_mapper;
+	if (mapper->mm)
+		mapper = kmalloc(sizeof(*mapper), GFP_KERNEL_ACCOUNT);
+	if (!mapper)
+		return -ENOMEM;
+	mmgrab(mm);
+	mapper->mm = mm;
+	list_add(&mapper->list, &obj->mappers);
+	return 0;
+}
+
+static void exmem_mapper_free(struct exmem_object *obj, struct exmem_mapper *mapper)
+{
+	list_del(&mapper->list);
+	mmdrop(mapper->mm);
+	mapper->mm = NULL;
+	if (mapper != &obj->first_mapper)
+		kfree(mapper);
+}
+
+/*
+ * Wait for those who are in the middle of mapping @obj. obj->lock is held before
+ * and after, but not all the time: it nests inside mmap_lock.
+ */
+static int exmem_wait_for_mappers(struct exmem_object *obj)
+{
+	struct exmem_mapper *mapper;
+	int ret;
+
+	lockdep_assert_held(&obj->drop_lock);
+
+	while (!list_empty(&obj->mappers)) {
+		mapper = list_first_entry(&obj->mappers, struct exmem_mapper, list);
+		list_del_init(&mapper->list);
+		mutex_unlock(&obj->lock);
+		ret = mmap_read_lock_killable(mapper->mm);
+		if (!ret)
+			mmap_read_unlock(mapper->mm);
+		mutex_lock(&obj->lock);
+		if (ret) {
+			list_add(&mapper->list, &obj->mappers);
+			return ret;
+		}
+		exmem_mapper_free(obj, mapper);
+	}
+	return 0;
+}
 
 /**
  * exmem_file_mmap - map exclusive memory, taking what it takes from the pool
@@ -233,7 +307,9 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 	vma->vm_ops = &exmem_vm_ops;
 
 	mutex_lock(&obj->lock);
-	ret = exmem_grow(obj, vma->vm_pgoff, last, &grown);
+	ret = exmem_mapper_add(obj, vma->vm_mm);
+	if (!ret)
+		ret = exmem_grow(obj, vma->vm_pgoff, last, &grown);
 	if (!ret)
 		ret = exmem_map(obj, vma);
 	list_for_each_entry_safe(run, next, &grown, list) {
@@ -243,6 +319,114 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	mutex_unlock(&obj->lock);
 	return ret;
+}
+
+/* Take the pages from @first to @last out of @run; @spare becomes what is behind them. */
+static void exmem_run_cut(struct exmem_object *obj, struct exmem_run *run, unsigned long first,
+			  unsigned long last, struct exmem_run **spare)
+{
+	unsigned long nr, start = run->offset.start;
+	struct page *page;
+
+	first = max(first, start);
+	last = min(last, run->offset.last);
+	if (first == start && last == run->offset.last) {
+		exmem_run_free(obj, run);
+		return;
+	}
+
+	nr = last - first + 1;
+	page = run->page + (first - start);
+	interval_tree_remove(&run->offset, &obj->runs);
+	if (first == start) {
+		run->offset.start = last + 1;
+		run->page = page + nr;
+	} else {
+		if (last < run->offset.last) {
+			**spare = *run;
+			(*spare)->offset.start = last + 1;
+			(*spare)->page = page + nr;
+			if (run->user)
+				get_uid(run->user);
+			interval_tree_insert(&(*spare)->offset, &obj->runs);
+			*spare = NULL;
+		}
+		run->offset.last = first - 1;
+	}
+	interval_tree_insert(&run->offset, &obj->runs);
+	exmem_free_pages(page, nr, EXMEM_CALLER_DEVICE);
+	obj->nr_pages -= nr;
+	exmem_uncharge(run->user, nr);
+}
+
+static void exmem_drop(struct exmem_object *obj, unsigned long first, unsigned long last,
+		       struct exmem_run **spare)
+{
+	struct interval_tree_node *node;
+
+	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
+	while ((node = interval_tree_iter_first(&obj->runs, first, last)))
+		exmem_run_cut(obj, container_of(node, struct exmem_run, offset), first, last,
+			      spare);
+}
+
+/**
+ * exmem_file_drop - give back the pages of a range
+ * @file: file that exmem_file_open() made a memory object
+ * @first: offset of the first page
+ * @last: offset of the last page
+ *
+ * Mappings of the range stay, but there is nothing behind them any more.
+ *
+ * Context: Process context, mmap_lock not held. May sleep.
+ * Return: 0, -ENOMEM, or -EINTR if the task is being killed; nothing has changed
+ * then.
+ */
+int exmem_file_drop(struct file *file, unsigned long first, unsigned long last)
+{
+	struct exmem_object *obj = file->private_data;
+	/* Only a range inside of one run leaves more runs than there were. */
+	struct exmem_run *spare = kmalloc(sizeof(*spare), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!spare)
+		return -ENOMEM;
+
+	ret = mutex_lock_killable(&obj->drop_lock);
+	if (ret)
+		goto out;
+	mutex_lock(&obj->lock);
+	ret = exmem_wait_for_mappers(obj);
+	if (!ret)
+		exmem_drop(obj, first, last, &spare);
+	mutex_unlock(&obj->lock);
+	mutex_unlock(&obj->drop_lock);
+out:
+	kfree(spare);
+	return ret;
+}
+
+/**
+ * exmem_file_show_fdinfo - what /proc/PID/fdinfo/N tells of an object
+ * @m: where to
+ * @file: file that exmem_file_open() made a memory object
+ *
+ * Context: ->show_fdinfo().
+ */
+void exmem_file_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct exmem_object *obj = file->private_data;
+	unsigned long pages, size = 0;
+	struct rb_node *last;
+
+	mutex_lock(&obj->lock);
+	last = rb_last(&obj->runs.rb_root);
+	if (last)
+		size = rb_entry(last, struct exmem_run, offset.rb)->offset.last + 1;
+	pages = obj->nr_pages;
+	mutex_unlock(&obj->lock);
+
+	seq_printf(m, "size:\t%llu\npages:\t%lu\n", (u64)size << PAGE_SHIFT, pages);
 }
 
 /**
@@ -264,8 +448,12 @@ int exmem_file_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 
 	mutex_init(&obj->lock);
+	mutex_init(&obj->drop_lock);
 	obj->runs = RB_ROOT_CACHED;
 	obj->first_run.page = NULL;
+	obj->nr_pages = 0;
+	INIT_LIST_HEAD(&obj->mappers);
+	obj->first_mapper.mm = NULL;
 	address_space_init_once(&obj->mapping);
 	init_rwsem(&obj->mapping.invalidate_lock);
 	obj->mapping.host = inode;
@@ -288,8 +476,11 @@ int exmem_file_open(struct inode *inode, struct file *file)
 int exmem_file_release(struct inode *inode, struct file *file)
 {
 	struct exmem_object *obj = file->private_data;
+	struct exmem_mapper *mapper, *next;
 	struct interval_tree_node *node;
 
+	list_for_each_entry_safe(mapper, next, &obj->mappers, list)
+		exmem_mapper_free(obj, mapper);
 	while ((node = interval_tree_iter_first(&obj->runs, 0, ULONG_MAX)))
 		exmem_run_free(obj, container_of(node, struct exmem_run, offset));
 

@@ -11,6 +11,7 @@
 #include <linux/topology.h>
 
 struct file;
+struct seq_file;
 
 #define EXMEM_REGION_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
 
@@ -107,6 +108,8 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
 
 int exmem_file_open(struct inode *inode, struct file *file);
 int exmem_file_mmap(struct file *file, struct vm_area_struct *vma);
+int exmem_file_drop(struct file *file, unsigned long first, unsigned long last);
+void exmem_file_show_fdinfo(struct seq_file *m, struct file *file);
 int exmem_file_release(struct inode *inode, struct file *file);
 
 #endif /* _MM_EXMEM_INTERNAL_H */
