@@ -32,7 +32,7 @@ struct seq_file;
  * @nr_failed: requests that began here and got nothing
  */
 struct exmem_node {
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	struct list_head bins[EXMEM_REGION_SHIFT + 1];
 	unsigned long nr_free;
 	unsigned long nr_poisoned;

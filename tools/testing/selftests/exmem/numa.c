@@ -46,7 +46,12 @@ FIXTURE_TEARDOWN(numa)
 }
 
 /* Pages of a node that are in use. */
-#define used(nid)	(self->total[nid] - exmem_node_value(nid, "free_pages"))
+static long used_of(const long *total, int nid)
+{
+	return total[nid] - exmem_node_value(nid, "free_pages");
+}
+
+#define used(nid)	used_of(self->total, nid)
 
 #define map(pages)	(exmem_map(self->fd, pages, 0) == MAP_FAILED ? -errno : 0)
 
@@ -184,6 +189,8 @@ TEST_F(numa, interleave_on_one)
 	EXPECT_EQ(used(1), 700);
 }
 
+#define CGROUP	"/tmp/cg"
+
 /* A cpuset binds, too. */
 TEST_F(numa, cpuset)
 {
@@ -192,9 +199,10 @@ TEST_F(numa, cpuset)
 
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		if (mkdir("/tmp/cg", 0700) || mount("cg", "/tmp/cg", "cgroup2", 0, NULL) ||
-		    !put("/tmp/cg/cgroup.subtree_control", "+cpuset") || mkdir("/tmp/cg/exmem", 0700) ||
-		    !put("/tmp/cg/exmem/cpuset.mems", "1") || !put("/tmp/cg/exmem/cgroup.procs", "0"))
+		if (mkdir(CGROUP, 0700) || mount("cg", CGROUP, "cgroup2", 0, NULL) ||
+		    !put(CGROUP "/cgroup.subtree_control", "+cpuset") ||
+		    mkdir(CGROUP "/exmem", 0700) || !put(CGROUP "/exmem/cpuset.mems", "1") ||
+		    !put(CGROUP "/exmem/cgroup.procs", "0"))
 			_exit(1);
 		if (exmem_map(self->fd, 100, 0) == MAP_FAILED || used(1) != 100 ||
 		    exmem_map(self->fd, self->total[1], 100) != MAP_FAILED || errno != ENOMEM ||
@@ -204,9 +212,9 @@ TEST_F(numa, cpuset)
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
-	rmdir("/tmp/cg/exmem");
-	umount("/tmp/cg");
-	rmdir("/tmp/cg");
+	rmdir(CGROUP "/exmem");
+	umount(CGROUP);
+	rmdir(CGROUP);
 }
 
 TEST_HARNESS_MAIN

@@ -25,16 +25,16 @@ static void fault(int sig)
 }
 
 /* The signal that reading, or writing @value to, @p raises, or 0. */
-static int touch(volatile char *p, int value)
+static int touch(char *p, int value)
 {
 	int sig = sigsetjmp(on_fault, 1);
 
 	if (sig)
 		return sig;
 	if (value < 0)
-		(void)*p;
+		__atomic_load_n(p, __ATOMIC_RELAXED);
 	else
-		*p = value;
+		__atomic_store_n(p, value, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -45,7 +45,7 @@ static int drop(int fd, uint64_t page, uint64_t pages)
 	return ioctl(fd, EXCLUSIVE_MEMORY_DROP, &range);
 }
 
-static long fdinfo(int fd, const char *name)
+static long info(int fd, const char *name)
 {
 	char path[64];
 
@@ -120,7 +120,7 @@ TEST_F(object, drop_any_part)
 	for (j = 0; j < ARRAY_SIZE(steps); j++) {
 		ASSERT_EQ(drop(self->fd, steps[j].at, steps[j].nr), 0);
 		EXPECT_EQ(used(), steps[j].left);
-		EXPECT_EQ(fdinfo(self->fd, "pages"), steps[j].left);
+		EXPECT_EQ(info(self->fd, "pages"), steps[j].left);
 		for (i = 0; i < 50; i++)
 			if (!touch(p + i * PAGE, -1))
 				EXPECT_EQ(p[i * PAGE], (char)(i + 1));
@@ -223,17 +223,17 @@ TEST_F(object, drop_uncharges)
 
 TEST_F(object, fdinfo)
 {
-	EXPECT_EQ(fdinfo(self->fd, "size"), 0);
-	EXPECT_EQ(fdinfo(self->fd, "pages"), 0);
+	EXPECT_EQ(info(self->fd, "size"), 0);
+	EXPECT_EQ(info(self->fd, "pages"), 0);
 	ASSERT_NE(exmem_map(self->fd, 3, 100), MAP_FAILED);
-	EXPECT_EQ(fdinfo(self->fd, "size"), 103 * (long)PAGE);
-	EXPECT_EQ(fdinfo(self->fd, "pages"), 3);
+	EXPECT_EQ(info(self->fd, "size"), 103 * (long)PAGE);
+	EXPECT_EQ(info(self->fd, "pages"), 3);
 	ASSERT_NE(exmem_map(self->fd, 2, 0), MAP_FAILED);
-	EXPECT_EQ(fdinfo(self->fd, "size"), 103 * (long)PAGE);
-	EXPECT_EQ(fdinfo(self->fd, "pages"), 5);
+	EXPECT_EQ(info(self->fd, "size"), 103 * (long)PAGE);
+	EXPECT_EQ(info(self->fd, "pages"), 5);
 	ASSERT_EQ(drop(self->fd, 102, 1), 0);
-	EXPECT_EQ(fdinfo(self->fd, "size"), 102 * (long)PAGE);
-	EXPECT_EQ(fdinfo(self->fd, "pages"), 4);
+	EXPECT_EQ(info(self->fd, "size"), 102 * (long)PAGE);
+	EXPECT_EQ(info(self->fd, "pages"), 4);
 }
 
 /* Offsets go as far as a page offset can. */
@@ -244,7 +244,7 @@ TEST_F(object, far_offsets)
 
 	ASSERT_NE(p, MAP_FAILED);
 	memset(p, 1, 4 * PAGE);
-	EXPECT_EQ(fdinfo(self->fd, "pages"), 4);
+	EXPECT_EQ(info(self->fd, "pages"), 4);
 	EXPECT_EQ(drop(self->fd, top + 1, 1), 0);
 	EXPECT_EQ(touch(p + PAGE, -1), SIGBUS);
 	EXPECT_EQ(touch(p + 2 * PAGE, -1), 0);
@@ -256,16 +256,21 @@ TEST_F(object, far_offsets)
 
 static struct {
 	int fd;
-	volatile bool stop;
+	bool stop;
 	long mapped, dropped, looked, wrong;
 } race;
+
+static bool stopped(void)
+{
+	return __atomic_load_n(&race.stop, __ATOMIC_RELAXED);
+}
 
 /* Map the object over and over, and write to it for as long as that works. */
 static void *race_map(void *unused)
 {
 	int i;
 
-	while (!race.stop) {
+	while (!stopped()) {
 		char *p = exmem_map(race.fd, RACE_PAGES, 0);
 
 		if (p == MAP_FAILED)
@@ -280,7 +285,7 @@ static void *race_map(void *unused)
 
 static void *race_drop(void *unused)
 {
-	while (!race.stop)
+	while (!stopped())
 		race.dropped += !drop(race.fd, rand() % RACE_PAGES, 1 + rand() % RACE_PAGES);
 	return NULL;
 }
@@ -288,7 +293,7 @@ static void *race_drop(void *unused)
 /* Take what others gave back: nobody may still write to it. */
 static void *race_look(void *unused)
 {
-	while (!race.stop) {
+	while (!stopped()) {
 		int fd = open(EXMEM_DEV, O_RDWR);
 		char *p = exmem_map(fd, RACE_PAGES, 0);
 
@@ -314,7 +319,7 @@ TEST_F(object, drop_against_mmap)
 	for (i = 0; i < ARRAY_SIZE(work); i++)
 		ASSERT_EQ(pthread_create(&threads[i], NULL, work[i], NULL), 0);
 	sleep(RACE_SECONDS);
-	race.stop = true;
+	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < ARRAY_SIZE(work); i++)
 		pthread_join(threads[i], NULL);
 	EXPECT_EQ(race.wrong, 0);
