@@ -233,12 +233,15 @@ void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
 	}
 }
 
-/* So many runs are taken before the lock is given up for a moment. */
-#define EXMEM_RUNS_AT_ONCE	64
+/*
+ * So many runs are taken before the lock is given up for a moment: more than the
+ * pages that a cache is refilled with, which happens under a spinlock.
+ */
+#define EXMEM_RUNS_AT_ONCE	128
 
 /*
  * Take up to @nr pages from @node, but nothing if that would be fewer than
- * @least. Return how many. May sleep if @nr is more than EXMEM_RUNS_AT_ONCE.
+ * @least. Return how many. May sleep if @nr is EXMEM_RUNS_AT_ONCE or more.
  */
 unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
 			      struct list_head *runs)
