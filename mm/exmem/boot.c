@@ -270,7 +270,7 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 	return size - left;
 }
 
-/* What each node is asked for, in full or not at all. */
+/* What each node is asked for, in full or not at all, if EXMEM_MAX_RANGES do. */
 static u64 __init exmem_reserve_nodes(void)
 {
 	u64 reserved = 0;

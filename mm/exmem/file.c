@@ -218,17 +218,30 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma)
 static const struct vm_operations_struct exmem_vm_ops = {
 };
 
+static void exmem_mapper_free(struct exmem_object *obj, struct exmem_mapper *mapper)
+{
+	list_del(&mapper->list);
+	mmdrop(mapper->mm);
+	mapper->mm = NULL;
+	if (mapper != &obj->first_mapper)
+		kfree(mapper);
+}
+
 /*
  * Note that @mm maps @obj. The mapping becomes known to unmap_mapping_pages()
  * only after ->mmap() has returned, but before mmap_lock is released.
  */
 static int exmem_mapper_add(struct exmem_object *obj, struct mm_struct *mm)
 {
-	struct exmem_mapper *mapper;
+	struct exmem_mapper *mapper, *next;
 
-	list_for_each_entry(mapper, &obj->mappers, list)
+	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
 		if (mapper->mm == mm)
 			return 0;
+		/* An address space that nobody has is not being mapped into. */
+		if (!atomic_read(&mapper->mm->mm_users))
+			exmem_mapper_free(obj, mapper);
+	}
 
 	mapper = &obj->first_mapper;
 	if (mapper->mm)
@@ -241,18 +254,11 @@ static int exmem_mapper_add(struct exmem_object *obj, struct mm_struct *mm)
 	return 0;
 }
 
-static void exmem_mapper_free(struct exmem_object *obj, struct exmem_mapper *mapper)
-{
-	list_del(&mapper->list);
-	mmdrop(mapper->mm);
-	mapper->mm = NULL;
-	if (mapper != &obj->first_mapper)
-		kfree(mapper);
-}
-
 /*
  * Wait for those who are in the middle of mapping @obj. obj->lock is held before
- * and after, but not all the time: it nests inside mmap_lock.
+ * and after, but not all the time: it nests inside mmap_lock. Those who begin
+ * meanwhile have to be waited for, too; who shares an object with processes that
+ * map it all the time may have to wait long.
  */
 static int exmem_wait_for_mappers(struct exmem_object *obj)
 {
@@ -288,7 +294,7 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
  *
  * Context: ->mmap(), mmap_lock held for writing.
  * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one,
- * -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM.
+ * -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if the task is being killed.
  */
 int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -306,7 +312,10 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
 	vma->vm_ops = &exmem_vm_ops;
 
-	mutex_lock(&obj->lock);
+	/* A drop may have much to clear. */
+	ret = mutex_lock_killable(&obj->lock);
+	if (ret)
+		return ret;
 	ret = exmem_mapper_add(obj, vma->vm_mm);
 	if (!ret)
 		ret = exmem_grow(obj, vma->vm_pgoff, last, &grown);

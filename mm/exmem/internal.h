@@ -50,6 +50,13 @@ struct exmem_region;
 
 struct exmem_region *exmem_region_of(const struct page *page);
 unsigned long exmem_good_pages(const struct page *page, unsigned long nr);
+
+/*
+ * So many runs are taken before a node's lock is given up for a moment: more than
+ * the pages that a cache is refilled with, which happens under a spinlock.
+ */
+#define EXMEM_RUNS_AT_ONCE	128
+
 unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
 			      struct list_head *runs);
 void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr);

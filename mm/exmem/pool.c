@@ -113,6 +113,8 @@ static void exmem_cache_refill(struct exmem_cache *cache, unsigned long nr)
 	struct page *page, *next;
 	LIST_HEAD(runs);
 
+	BUILD_BUG_ON(EXMEM_CACHE_RUN >= EXMEM_RUNS_AT_ONCE);
+
 	exmem_cache_shrink(cache, cache->high - want, true);
 	exmem_node_take(exmem_nodes[cache->nid], want, nr, &runs);
 	list_for_each_entry_safe(page, next, &runs, lru) {
@@ -323,8 +325,9 @@ static bool exmem_take_parts(const struct exmem_policy *policy, unsigned long nr
 }
 
 /*
- * No cache holds a page now, and nobody else a part of a request without the
- * whole, unless it is interleaved: what is not there is in use.
+ * What no node has alone. At the second attempt no cache holds a page, and nobody
+ * else a part of a request without the whole, unless it is interleaved: what is not
+ * there then is in use.
  */
 static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr,
 			     struct list_head *runs)
@@ -337,11 +340,14 @@ static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr
 		return false;
 
 	mutex_lock(&exmem_short_lock);
-	WRITE_ONCE(exmem_short, true);
-	for_each_possible_cpu(cpu)
-		exmem_cache_drain(cpu);
 	taken = exmem_take_parts(policy, nr, runs);
-	WRITE_ONCE(exmem_short, false);
+	if (!taken) {
+		WRITE_ONCE(exmem_short, true);
+		for_each_possible_cpu(cpu)
+			exmem_cache_drain(cpu);
+		taken = exmem_take_parts(policy, nr, runs);
+		WRITE_ONCE(exmem_short, false);
+	}
 	mutex_unlock(&exmem_short_lock);
 	return taken;
 }

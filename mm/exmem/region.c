@@ -234,12 +234,6 @@ void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
 }
 
 /*
- * So many runs are taken before the lock is given up for a moment: more than the
- * pages that a cache is refilled with, which happens under a spinlock.
- */
-#define EXMEM_RUNS_AT_ONCE	128
-
-/*
  * Take up to @nr pages from @node, but nothing if that would be fewer than
  * @least. Return how many. May sleep if @nr is EXMEM_RUNS_AT_ONCE or more.
  */

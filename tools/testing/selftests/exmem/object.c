@@ -149,11 +149,12 @@ TEST_F(object, dropped_range_comes_back_zero)
 
 TEST_F(object, drop_reaches_all_processes)
 {
-	char *p = exmem_map(self->fd, 4, 0), c;
-	int go[2], status;
+	char *p = exmem_map(self->fd, 4, 0), c = 0;
+	int ready[2], go[2], status;
 	pid_t pid;
 
 	ASSERT_NE(p, MAP_FAILED);
+	ASSERT_EQ(pipe(ready), 0);
 	ASSERT_EQ(pipe(go), 0);
 	pid = fork();
 	if (!pid) {
@@ -162,12 +163,13 @@ TEST_F(object, drop_reaches_all_processes)
 
 		if (q == MAP_FAILED || touch(p + PAGE, -1) || touch(q, -1))
 			_exit(1);
-		if (read(go[0], &c, 1) < 0)
+		if (write(ready[1], &c, 1) != 1 || read(go[0], &c, 1) < 0)
 			_exit(2);
 		_exit(touch(p + PAGE, -1) == SIGBUS && touch(q, -1) == SIGBUS &&
 		      !touch(q + PAGE, -1) ? 0 : 3);
 	}
-	usleep(300000);
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
 	EXPECT_EQ(drop(self->fd, 1, 1), 0);
 	close(go[0]);
 	close(go[1]);
@@ -219,6 +221,28 @@ TEST_F(object, drop_uncharges)
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
+}
+
+/* Those who have mapped an object and are gone leave nothing with it. */
+TEST_F(object, mappers_are_forgotten)
+{
+	long before = 0, after;
+	int i, status;
+	pid_t pid;
+
+	ASSERT_NE(exmem_map(self->fd, 1, 0), MAP_FAILED);
+	for (i = 0; i < 600; i++) {
+		if (i == 100)
+			before = named_value("/proc/slabinfo", "mm_struct");
+		pid = fork();
+		if (!pid)
+			_exit(exmem_map(self->fd, 1, 0) == MAP_FAILED);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		ASSERT_EQ(status, 0);
+	}
+	after = named_value("/proc/slabinfo", "mm_struct");
+	ASSERT_GT(before, 0);
+	EXPECT_LT(after, before + 250);
 }
 
 TEST_F(object, fdinfo)
