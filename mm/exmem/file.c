@@ -45,9 +45,8 @@ struct exmem_object {
 	unsigned long nr_pages;
 	struct list_head mappers;	/* of struct exmem_mapper, since the last drop */
 	struct exmem_mapper first_mapper;
+	/* One range is dropped at a time, under its invalidate_lock, outside mmap_lock. */
 	struct address_space mapping;
-	/* One range is dropped at a time. Nests outside mmap_lock. */
-	struct mutex drop_lock;
 };
 
 static unsigned long exmem_run_pages(const struct exmem_run *run)
@@ -146,7 +145,8 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 		list_del(&page->lru);
 		start += page_private(page);
 	}
-	exmem_free_runs(&pages, EXMEM_CALLER_DEVICE);
+	if (ret)
+		exmem_free_runs(&pages, EXMEM_CALLER_DEVICE);
 out:
 	/* Each run holds what it was charged; this is the rest. */
 	exmem_uncharge(user, last - start + 1);
@@ -160,6 +160,9 @@ static int exmem_grow(struct exmem_object *obj, unsigned long start, unsigned lo
 {
 	struct interval_tree_span_iter span;
 	int ret;
+
+	if (RB_EMPTY_ROOT(&obj->runs.rb_root))
+		return exmem_fill_hole(obj, start, last, grown);
 
 	/* Filling a hole changes the tree: look for the next one anew. */
 	for (;; start = span.last_used + 1) {
@@ -265,7 +268,7 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
 	struct exmem_mapper *mapper;
 	int ret;
 
-	lockdep_assert_held(&obj->drop_lock);
+	lockdep_assert_held_write(&obj->mapping.invalidate_lock);
 
 	while (!list_empty(&obj->mappers)) {
 		mapper = list_first_entry(&obj->mappers, struct exmem_mapper, list);
@@ -401,7 +404,7 @@ int exmem_file_drop(struct file *file, unsigned long first, unsigned long last)
 	if (!spare)
 		return -ENOMEM;
 
-	ret = mutex_lock_killable(&obj->drop_lock);
+	ret = down_write_killable(&obj->mapping.invalidate_lock);
 	if (ret)
 		goto out;
 	mutex_lock(&obj->lock);
@@ -409,7 +412,7 @@ int exmem_file_drop(struct file *file, unsigned long first, unsigned long last)
 	if (!ret)
 		exmem_drop(obj, first, last, &spare);
 	mutex_unlock(&obj->lock);
-	mutex_unlock(&obj->drop_lock);
+	up_write(&obj->mapping.invalidate_lock);
 out:
 	kfree(spare);
 	return ret;
@@ -457,7 +460,6 @@ int exmem_file_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 
 	mutex_init(&obj->lock);
-	mutex_init(&obj->drop_lock);
 	obj->runs = RB_ROOT_CACHED;
 	obj->first_run.page = NULL;
 	obj->nr_pages = 0;

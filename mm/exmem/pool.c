@@ -258,8 +258,11 @@ static int exmem_next_node(const struct exmem_policy *policy, const nodemask_t *
 {
 	nodemask_t preferred;
 
+	if (!nodes_intersects(*left, policy->preferred))
+		return exmem_nearest(policy->nid, left);
+
 	nodes_and(preferred, *left, policy->preferred);
-	return exmem_nearest(policy->nid, nodes_empty(preferred) ? left : &preferred);
+	return exmem_nearest(policy->nid, &preferred);
 }
 
 /* All of @nr pages from one node. */
@@ -370,7 +373,8 @@ static void exmem_hand_out(struct list_head *taken, enum exmem_caller caller,
 
 		exmem_own(page, nr);
 		trace_exmem_take(page, nr, caller);
-		cond_resched();
+		if (!list_is_last(&page->lru, taken))
+			cond_resched();
 	}
 	list_splice_tail(taken, runs);
 }
