@@ -223,28 +223,6 @@ TEST_F(object, drop_uncharges)
 	EXPECT_EQ(status, 0);
 }
 
-/* Those who have mapped an object and are gone leave nothing with it. */
-TEST_F(object, mappers_are_forgotten)
-{
-	long before = 0, after;
-	int i, status;
-	pid_t pid;
-
-	ASSERT_NE(exmem_map(self->fd, 1, 0), MAP_FAILED);
-	for (i = 0; i < 600; i++) {
-		if (i == 100)
-			before = named_value("/proc/slabinfo", "mm_struct");
-		pid = fork();
-		if (!pid)
-			_exit(exmem_map(self->fd, 1, 0) == MAP_FAILED);
-		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		ASSERT_EQ(status, 0);
-	}
-	after = named_value("/proc/slabinfo", "mm_struct");
-	ASSERT_GT(before, 0);
-	EXPECT_LT(after, before + 250);
-}
-
 TEST_F(object, fdinfo)
 {
 	EXPECT_EQ(info(self->fd, "size"), 0);
