@@ -71,6 +71,16 @@ static void exmem_cache_add(struct exmem_cache *cache, struct page *page, unsign
 	cache->nr += nr;
 }
 
+static void exmem_cache_add_runs(struct exmem_cache *cache, struct list_head *runs)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, runs, lru) {
+		list_del(&page->lru);
+		exmem_cache_add(cache, page, page_private(page));
+	}
+}
+
 static void exmem_cache_del(struct exmem_cache *cache, struct page *page)
 {
 	unsigned long nr = page_private(page);
@@ -110,17 +120,13 @@ static void exmem_cache_shrink(struct exmem_cache *cache, unsigned int keep, boo
 static void exmem_cache_refill(struct exmem_cache *cache, unsigned long nr)
 {
 	unsigned long want = max(min(cache->high / 4, EXMEM_CACHE_RUN), nr);
-	struct page *page, *next;
 	LIST_HEAD(runs);
 
 	BUILD_BUG_ON(EXMEM_CACHE_RUN >= EXMEM_RUNS_AT_ONCE);
 
 	exmem_cache_shrink(cache, cache->high - want, true);
 	exmem_node_take(exmem_nodes[cache->nid], want, nr, &runs);
-	list_for_each_entry_safe(page, next, &runs, lru) {
-		list_del(&page->lru);
-		exmem_cache_add(cache, page, page_private(page));
-	}
+	exmem_cache_add_runs(cache, &runs);
 }
 
 /* The lengths in @cache that @nr pages can be taken from. */
@@ -151,7 +157,7 @@ static struct page *exmem_cache_pop(struct exmem_cache *cache, unsigned long nr)
 static bool exmem_cache_take_runs(struct exmem_cache *cache, unsigned long nr,
 				  struct list_head *runs)
 {
-	struct page *page, *next;
+	struct page *page;
 	LIST_HEAD(taken);
 
 	if (!exmem_cache_lengths(cache, nr))
@@ -171,10 +177,7 @@ static bool exmem_cache_take_runs(struct exmem_cache *cache, unsigned long nr,
 		list_splice_tail(&taken, runs);
 		return true;
 	}
-	list_for_each_entry_safe(page, next, &taken, lru) {
-		list_del(&page->lru);
-		exmem_cache_add(cache, page, page_private(page));
-	}
+	exmem_cache_add_runs(cache, &taken);
 	return false;
 }
 
@@ -472,6 +475,16 @@ int exmem_alloc_pages_node(int nid, const nodemask_t *nodes, unsigned long nr,
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_pages_node);
 
+/* The page of a request for one, which may have failed. */
+static struct page *exmem_only_page(struct list_head *runs)
+{
+	struct page *page = list_first_entry_or_null(runs, struct page, lru);
+
+	if (page)
+		list_del(&page->lru);
+	return page;
+}
+
 /**
  * exmem_alloc_page - take one page out of the pool
  * @caller: on whose behalf
@@ -481,14 +494,10 @@ EXPORT_SYMBOL_GPL(exmem_alloc_pages_node);
  */
 struct page *exmem_alloc_page(enum exmem_caller caller)
 {
-	struct page *page;
 	LIST_HEAD(runs);
 
-	if (exmem_alloc_pages(1, caller, &runs))
-		return NULL;
-	page = list_first_entry(&runs, struct page, lru);
-	list_del(&page->lru);
-	return page;
+	exmem_alloc_pages(1, caller, &runs);
+	return exmem_only_page(&runs);
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_page);
 
@@ -503,14 +512,10 @@ EXPORT_SYMBOL_GPL(exmem_alloc_page);
  */
 struct page *exmem_alloc_page_node(int nid, const nodemask_t *nodes, enum exmem_caller caller)
 {
-	struct page *page;
 	LIST_HEAD(runs);
 
-	if (exmem_alloc_pages_node(nid, nodes, 1, caller, &runs))
-		return NULL;
-	page = list_first_entry(&runs, struct page, lru);
-	list_del(&page->lru);
-	return page;
+	exmem_alloc_pages_node(nid, nodes, 1, caller, &runs);
+	return exmem_only_page(&runs);
 }
 EXPORT_SYMBOL_GPL(exmem_alloc_page_node);
 
