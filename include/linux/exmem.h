@@ -10,7 +10,9 @@
 #include <linux/init.h>
 #include <linux/nodemask_types.h>
 #include <linux/types.h>
+#include <uapi/linux/exclusive_memory.h>
 
+struct file;
 struct list_head;
 struct page;
 
@@ -18,11 +20,16 @@ struct page;
  * enum exmem_caller - on whose behalf pages are taken, for those who watch
  * @EXMEM_CALLER_KERNEL: the kernel itself
  * @EXMEM_CALLER_DEVICE: a mapping of /dev/exclusive_memory
+ * @EXMEM_CALLER_MMAP: a mapping with MAP_EXCLUSIVE
  */
 enum exmem_caller {
 	EXMEM_CALLER_KERNEL,
 	EXMEM_CALLER_DEVICE,
+	EXMEM_CALLER_MMAP,
 };
+
+/* Front ends, called from where the system calls are, if there is exclusive memory */
+struct file *exmem_mmap_file(unsigned long *flags, unsigned long fd, unsigned long pgoff);
 
 #ifdef CONFIG_EXMEM
 

@@ -38,9 +38,29 @@ static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	}
 }
 
+static int exmem_dev_open(struct inode *inode, struct file *file)
+{
+	struct exmem_object *obj = exmem_object_new(EXMEM_CALLER_DEVICE);
+
+	if (!obj)
+		return -ENOMEM;
+	exmem_object_attach(obj, file);
+	return 0;
+}
+
+/* Everything is mapped by mmap(): what is not there now was dropped, SIGBUS. */
+static const struct vm_operations_struct exmem_dev_vm_ops = {
+};
+
+static int exmem_dev_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &exmem_dev_vm_ops;
+	return exmem_file_mmap(file, vma, vma_pages(vma), vma_pages(vma));
+}
+
 static const struct file_operations exmem_dev_fops = {
-	.open		= exmem_file_open,
-	.mmap		= exmem_file_mmap,
+	.open		= exmem_dev_open,
+	.mmap		= exmem_dev_mmap,
 	.unlocked_ioctl	= exmem_dev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.show_fdinfo	= exmem_file_show_fdinfo,

@@ -2,10 +2,10 @@
 /*
  * Exclusive memory: the memory object, a struct file that owns pages.
  *
- * Pages are taken from the pool and mapped when the file is mapped, and go back
- * when the last reference to the file dies; a mapping holds one. They are
- * mapped as raw pfns: nothing can take a reference to them, so
- * get_user_pages() and all that is built on it fail, by construction.
+ * Pages are taken from the pool when the file is mapped, and go back when the
+ * last reference to the file dies; a mapping holds one. They are mapped as raw
+ * pfns: nothing can take a reference to them, so get_user_pages() and all that
+ * is built on it fail, by construction.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -43,6 +43,7 @@ struct exmem_object {
 	struct rb_root_cached runs;	/* of struct exmem_run */
 	struct exmem_run first_run;	/* most objects need one, and no more */
 	unsigned long nr_pages;
+	enum exmem_caller caller;	/* never changes */
 	struct list_head mappers;	/* of struct exmem_mapper, since the last drop */
 	struct exmem_mapper first_mapper;
 	/* One range is dropped at a time, under its invalidate_lock, outside mmap_lock. */
@@ -88,18 +89,54 @@ static struct exmem_run *exmem_run_new(struct exmem_object *obj)
 	return kmalloc(sizeof(struct exmem_run), GFP_KERNEL_ACCOUNT);
 }
 
+/* See to it that no run reaches across @offset. */
+static int exmem_split_runs(struct exmem_object *obj, unsigned long offset)
+{
+	struct interval_tree_node *node;
+	struct exmem_run *run, *rest;
+
+	node = interval_tree_iter_first(&obj->runs, offset, offset);
+	if (!node || node->start == offset)
+		return 0;
+
+	rest = exmem_run_new(obj);
+	if (!rest)
+		return -ENOMEM;
+
+	run = container_of(node, struct exmem_run, offset);
+	interval_tree_remove(node, &obj->runs);
+	*rest = *run;
+	rest->page += offset - node->start;
+	rest->offset.start = offset;
+	node->last = offset - 1;
+	if (rest->user)
+		get_uid(rest->user);
+	interval_tree_insert(node, &obj->runs);
+	interval_tree_insert(&rest->offset, &obj->runs);
+	return 0;
+}
+
 static void exmem_run_free(struct exmem_object *obj, struct exmem_run *run)
 {
 	unsigned long nr = exmem_run_pages(run);
 
 	interval_tree_remove(&run->offset, &obj->runs);
-	exmem_free_pages(run->page, nr, EXMEM_CALLER_DEVICE);
+	exmem_free_pages(run->page, nr, obj->caller);
 	obj->nr_pages -= nr;
 	exmem_uncharge(run->user, nr);
 	free_uid(run->user);
 	run->page = NULL;
 	if (run != &obj->first_run)
 		kfree(run);
+}
+
+/* Free all from @first to @last; no run reaches out of that. */
+static void exmem_free_range(struct exmem_object *obj, unsigned long first, unsigned long last)
+{
+	struct interval_tree_node *node;
+
+	while ((node = interval_tree_iter_first(&obj->runs, first, last)))
+		exmem_run_free(obj, container_of(node, struct exmem_run, offset));
 }
 
 /* Put the run that starts with @page at @start, with a reference to @user. */
@@ -134,7 +171,7 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 	if (ret)
 		return ret;
 
-	ret = exmem_alloc_pages(last - start + 1, EXMEM_CALLER_DEVICE, &pages);
+	ret = exmem_alloc_pages(last - start + 1, obj->caller, &pages);
 	if (ret)
 		goto out;
 
@@ -146,7 +183,7 @@ static int exmem_fill_hole(struct exmem_object *obj, unsigned long start, unsign
 		start += page_private(page);
 	}
 	if (ret)
-		exmem_free_runs(&pages, EXMEM_CALLER_DEVICE);
+		exmem_free_runs(&pages, obj->caller);
 out:
 	/* Each run holds what it was charged; this is the rest. */
 	exmem_uncharge(user, last - start + 1);
@@ -177,11 +214,11 @@ static int exmem_grow(struct exmem_object *obj, unsigned long start, unsigned lo
 	}
 }
 
-/* Map what @run holds of @vma. */
-static int exmem_map_run(struct exmem_run *run, struct vm_area_struct *vma)
+/* Map what @run holds of @vma's first @nr pages. */
+static int exmem_map_run(struct exmem_run *run, struct vm_area_struct *vma, unsigned long nr)
 {
 	unsigned long start = max(run->offset.start, vma->vm_pgoff);
-	unsigned long end = min(run->offset.last + 1, vma->vm_pgoff + vma_pages(vma));
+	unsigned long end = min(run->offset.last + 1, vma->vm_pgoff + nr);
 	unsigned long addr = vma->vm_start + (start - vma->vm_pgoff) * PAGE_SIZE;
 	unsigned long pfn = page_to_pfn(run->page) + (start - run->offset.start);
 	int ret;
@@ -201,25 +238,21 @@ static int exmem_map_run(struct exmem_run *run, struct vm_area_struct *vma)
 	return ret;
 }
 
-/* Map all of @vma, or nothing. */
-static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma)
+/* Map the first @nr pages of @vma, or nothing. */
+static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
 {
-	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
+	unsigned long first = vma->vm_pgoff, last = first + nr - 1;
 	struct interval_tree_node *node;
 	int ret;
 
 	for (node = interval_tree_iter_first(&obj->runs, first, last); node;
 	     node = interval_tree_iter_next(node, first, last)) {
-		ret = exmem_map_run(container_of(node, struct exmem_run, offset), vma);
+		ret = exmem_map_run(container_of(node, struct exmem_run, offset), vma, nr);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
-
-/* Everything is mapped by mmap(): what is not there now was dropped, SIGBUS. */
-static const struct vm_operations_struct exmem_vm_ops = {
-};
 
 static void exmem_mapper_free(struct exmem_object *obj, struct exmem_mapper *mapper)
 {
@@ -287,24 +320,45 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
 	return 0;
 }
 
+/* Take what is missing of @vma's first @take pages, and map the first @map of them. */
+static int exmem_populate(struct exmem_object *obj, struct vm_area_struct *vma,
+			  unsigned long take, unsigned long map)
+{
+	struct exmem_run *run, *next;
+	LIST_HEAD(grown);
+	int ret;
+
+	ret = exmem_mapper_add(obj, vma->vm_mm);
+	if (!ret)
+		ret = exmem_grow(obj, vma->vm_pgoff, vma->vm_pgoff + take - 1, &grown);
+	if (!ret && map)
+		ret = exmem_map(obj, vma, map);
+	list_for_each_entry_safe(run, next, &grown, list) {
+		list_del(&run->list);
+		if (ret)
+			exmem_run_free(obj, run);
+	}
+	return ret;
+}
+
 /**
  * exmem_file_mmap - map exclusive memory, taking what it takes from the pool
- * @file: file that exmem_file_open() made a memory object
- * @vma: where to map it
+ * @file: a memory object
+ * @vma: where to map it; its vm_ops are up to the caller
+ * @take: how many of its pages to take, from its beginning, where the object has
+ *	none yet
+ * @map: how many of those to map now
  *
- * Offsets of the object that have no page yet get one. If that fails, or
- * mapping them does, the object is as it was before.
+ * If this fails, the object is as it was before.
  *
  * Context: ->mmap(), mmap_lock held for writing.
  * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one,
  * -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if the task is being killed.
  */
-int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
+int exmem_file_mmap(struct file *file, struct vm_area_struct *vma, unsigned long take,
+		    unsigned long map)
 {
-	unsigned long last = vma->vm_pgoff + vma_pages(vma) - 1;
 	struct exmem_object *obj = file->private_data;
-	struct exmem_run *run, *next;
-	LIST_HEAD(grown);
 	int ret;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
@@ -312,79 +366,107 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
 
-	vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
-	vma->vm_ops = &exmem_vm_ops;
+	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
+	if (!take)
+		return 0;
 
 	/* A drop may have much to clear. */
 	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
 		return ret;
-	ret = exmem_mapper_add(obj, vma->vm_mm);
-	if (!ret)
-		ret = exmem_grow(obj, vma->vm_pgoff, last, &grown);
-	if (!ret)
-		ret = exmem_map(obj, vma);
-	list_for_each_entry_safe(run, next, &grown, list) {
-		list_del(&run->list);
-		if (ret)
-			exmem_run_free(obj, run);
+	ret = exmem_populate(obj, vma, take, map);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_file_fault - map a page that was taken by mmap(), but not mapped
+ * @vmf: what is to be mapped
+ *
+ * Context: ->fault().
+ * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no such page.
+ */
+vm_fault_t exmem_file_fault(struct vm_fault *vmf)
+{
+	struct exmem_object *obj = vmf->vma->vm_file->private_data;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	struct interval_tree_node *node;
+	struct page *page;
+
+	mutex_lock(&obj->lock);
+	node = interval_tree_iter_first(&obj->runs, vmf->pgoff, vmf->pgoff);
+	if (node) {
+		page = container_of(node, struct exmem_run, offset)->page;
+		ret = vmf_insert_pfn(vmf->vma, vmf->address,
+				     page_to_pfn(page) + (vmf->pgoff - node->start));
 	}
 	mutex_unlock(&obj->lock);
 	return ret;
 }
 
-/* Take the pages from @first to @last out of @run; @spare becomes what is behind them. */
-static void exmem_run_cut(struct exmem_object *obj, struct exmem_run *run, unsigned long first,
-			  unsigned long last, struct exmem_run **spare)
+/**
+ * exmem_file_split - get ready for a mapping that ends inside of another
+ * @vma: mapping of an object that exmem_file_unmapped() looks after
+ * @addr: where @vma is going to be split
+ *
+ * Context: ->may_split(), mmap_lock held for writing.
+ * Return: 0, or -ENOMEM.
+ */
+int exmem_file_split(struct vm_area_struct *vma, unsigned long addr)
 {
-	unsigned long nr, start = run->offset.start;
-	struct page *page;
+	struct exmem_object *obj = vma->vm_file->private_data;
+	int ret;
 
-	first = max(first, start);
-	last = min(last, run->offset.last);
-	if (first == start && last == run->offset.last) {
-		exmem_run_free(obj, run);
-		return;
-	}
-
-	nr = last - first + 1;
-	page = run->page + (first - start);
-	interval_tree_remove(&run->offset, &obj->runs);
-	if (first == start) {
-		run->offset.start = last + 1;
-		run->page = page + nr;
-	} else {
-		if (last < run->offset.last) {
-			**spare = *run;
-			(*spare)->offset.start = last + 1;
-			(*spare)->page = page + nr;
-			if (run->user)
-				get_uid(run->user);
-			interval_tree_insert(&(*spare)->offset, &obj->runs);
-			*spare = NULL;
-		}
-		run->offset.last = first - 1;
-	}
-	interval_tree_insert(&run->offset, &obj->runs);
-	exmem_free_pages(page, nr, EXMEM_CALLER_DEVICE);
-	obj->nr_pages -= nr;
-	exmem_uncharge(run->user, nr);
+	mutex_lock(&obj->lock);
+	ret = exmem_split_runs(obj, linear_page_index(vma, addr));
+	mutex_unlock(&obj->lock);
+	return ret;
 }
 
-static void exmem_drop(struct exmem_object *obj, unsigned long first, unsigned long last,
-		       struct exmem_run **spare)
+/**
+ * exmem_file_unmapped - give back the pages that no mapping shows any more
+ * @vma: mapping that is gone; the object's others show all of it, or nothing
+ *
+ * For objects that nobody can map anew. The mappings of such an object overlap
+ * for as long as mremap() takes, and no longer: it makes the new one before it
+ * removes the old.
+ *
+ * Context: ->close(): @vma is not in i_mmap any more, its pages are not mapped,
+ * and no CPU can use a TLB entry for one.
+ */
+void exmem_file_unmapped(struct vm_area_struct *vma)
 {
-	struct interval_tree_node *node;
+	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
+	struct exmem_object *obj = vma->vm_file->private_data;
+	struct vm_area_struct *other;
+
+	mutex_lock(&obj->lock);
+	i_mmap_lock_read(&obj->mapping);
+	other = vma_interval_tree_iter_first(&obj->mapping.i_mmap, first, last);
+	i_mmap_unlock_read(&obj->mapping);
+	if (!other)
+		exmem_free_range(obj, first, last);
+	mutex_unlock(&obj->lock);
+}
+
+/* @first and @last: whole runs can be freed, or else nothing has changed. */
+static int exmem_drop(struct exmem_object *obj, unsigned long first, unsigned long last)
+{
+	int ret = exmem_split_runs(obj, first);
+
+	if (!ret)
+		ret = exmem_split_runs(obj, last + 1);
+	if (ret)
+		return ret;
 
 	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
-	while ((node = interval_tree_iter_first(&obj->runs, first, last)))
-		exmem_run_cut(obj, container_of(node, struct exmem_run, offset), first, last,
-			      spare);
+	exmem_free_range(obj, first, last);
+	return 0;
 }
 
 /**
  * exmem_file_drop - give back the pages of a range
- * @file: file that exmem_file_open() made a memory object
+ * @file: a memory object
  * @first: offset of the first page
  * @last: offset of the last page
  *
@@ -397,31 +479,24 @@ static void exmem_drop(struct exmem_object *obj, unsigned long first, unsigned l
 int exmem_file_drop(struct file *file, unsigned long first, unsigned long last)
 {
 	struct exmem_object *obj = file->private_data;
-	/* Only a range inside of one run leaves more runs than there were. */
-	struct exmem_run *spare = kmalloc(sizeof(*spare), GFP_KERNEL_ACCOUNT);
 	int ret;
-
-	if (!spare)
-		return -ENOMEM;
 
 	ret = down_write_killable(&obj->mapping.invalidate_lock);
 	if (ret)
-		goto out;
+		return ret;
 	mutex_lock(&obj->lock);
 	ret = exmem_wait_for_mappers(obj);
 	if (!ret)
-		exmem_drop(obj, first, last, &spare);
+		ret = exmem_drop(obj, first, last);
 	mutex_unlock(&obj->lock);
 	up_write(&obj->mapping.invalidate_lock);
-out:
-	kfree(spare);
 	return ret;
 }
 
 /**
  * exmem_file_show_fdinfo - what /proc/PID/fdinfo/N tells of an object
  * @m: where to
- * @file: file that exmem_file_open() made a memory object
+ * @file: a memory object
  *
  * Context: ->show_fdinfo().
  */
@@ -442,43 +517,52 @@ void exmem_file_show_fdinfo(struct seq_file *m, struct file *file)
 }
 
 /**
- * exmem_file_open - make an open file a memory object of its own, empty
- * @inode: what was opened
- * @file: the file
+ * exmem_object_new - make a memory object, empty
+ * @caller: the front end that its pages are taken for
  *
- * Each object has its own address_space, so that unmapping a range of one
- * never reaches the mappings of another.
- *
- * Context: ->open().
- * Return: 0, or -ENOMEM.
+ * Context: Process context. May sleep.
+ * Return: the object, for exmem_object_attach() or kfree(), or NULL.
  */
-int exmem_file_open(struct inode *inode, struct file *file)
+struct exmem_object *exmem_object_new(enum exmem_caller caller)
 {
 	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 
 	if (!obj)
-		return -ENOMEM;
+		return NULL;
 
 	mutex_init(&obj->lock);
 	obj->runs = RB_ROOT_CACHED;
 	obj->first_run.page = NULL;
 	obj->nr_pages = 0;
+	obj->caller = caller;
 	INIT_LIST_HEAD(&obj->mappers);
 	obj->first_mapper.mm = NULL;
 	address_space_init_once(&obj->mapping);
 	init_rwsem(&obj->mapping.invalidate_lock);
-	obj->mapping.host = inode;
 	obj->mapping.a_ops = &empty_aops;
 	obj->mapping.gfp_mask = GFP_USER;
+	return obj;
+}
+
+/**
+ * exmem_object_attach - make a file a memory object
+ * @obj: what exmem_object_new() made, and exmem_file_release() is going to free
+ * @file: the file
+ *
+ * Each object has its own address_space, so that unmapping a range of one
+ * never reaches the mappings of another.
+ */
+void exmem_object_attach(struct exmem_object *obj, struct file *file)
+{
+	obj->mapping.host = file_inode(file);
 	file->f_mapping = &obj->mapping;
 	file->private_data = obj;
-	return 0;
 }
 
 /**
  * exmem_file_release - give back all that a memory object owns
- * @inode: unused
- * @file: file that exmem_file_open() made a memory object
+ * @inode: what the file was opened on
+ * @file: a memory object
  *
  * Context: ->release(): no file descriptor and no mapping is left, and no CPU
  * can use a TLB entry for one any more.
@@ -488,12 +572,10 @@ int exmem_file_release(struct inode *inode, struct file *file)
 {
 	struct exmem_object *obj = file->private_data;
 	struct exmem_mapper *mapper, *next;
-	struct interval_tree_node *node;
 
 	list_for_each_entry_safe(mapper, next, &obj->mappers, list)
 		exmem_mapper_free(obj, mapper);
-	while ((node = interval_tree_iter_first(&obj->runs, 0, ULONG_MAX)))
-		exmem_run_free(obj, container_of(node, struct exmem_run, offset));
+	exmem_free_range(obj, 0, ULONG_MAX);
 
 	file->f_mapping = inode->i_mapping;
 	kfree(obj);

@@ -10,8 +10,10 @@
 #include <linux/spinlock.h>
 #include <linux/topology.h>
 
+struct exmem_object;
 struct file;
 struct seq_file;
+struct vm_fault;
 
 #define EXMEM_REGION_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
 
@@ -113,8 +115,14 @@ struct exmem_stats {
 
 void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
 
-int exmem_file_open(struct inode *inode, struct file *file);
-int exmem_file_mmap(struct file *file, struct vm_area_struct *vma);
+/* Memory objects, for front ends */
+struct exmem_object *exmem_object_new(enum exmem_caller caller);
+void exmem_object_attach(struct exmem_object *obj, struct file *file);
+int exmem_file_mmap(struct file *file, struct vm_area_struct *vma, unsigned long take,
+		    unsigned long map);
+vm_fault_t exmem_file_fault(struct vm_fault *vmf);
+int exmem_file_split(struct vm_area_struct *vma, unsigned long addr);
+void exmem_file_unmapped(struct vm_area_struct *vma);
 int exmem_file_drop(struct file *file, unsigned long first, unsigned long last);
 void exmem_file_show_fdinfo(struct seq_file *m, struct file *file);
 int exmem_file_release(struct inode *inode, struct file *file);

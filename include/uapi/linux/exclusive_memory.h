@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * /dev/exclusive_memory: memory that the kernel itself does not map.
+ * Memory that the kernel itself does not map: /dev/exclusive_memory and
+ * MAP_EXCLUSIVE.
  */
 #ifndef _UAPI_LINUX_EXCLUSIVE_MEMORY_H
 #define _UAPI_LINUX_EXCLUSIVE_MEMORY_H
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
+
+/*
+ * mmap(NULL, length, prot, MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_EXCLUSIVE,
+ * -1, 0): anonymous exclusive memory, for this process alone. With any other
+ * flags that it can't honour, and on kernels that don't know it, EINVAL.
+ *
+ * No architecture gives this bit another meaning.
+ */
+#define MAP_EXCLUSIVE	0x1000000
 
 /**
  * struct exclusive_memory_range - a part of a memory object
