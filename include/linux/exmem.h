@@ -21,15 +21,18 @@ struct page;
  * @EXMEM_CALLER_KERNEL: the kernel itself
  * @EXMEM_CALLER_DEVICE: a mapping of /dev/exclusive_memory
  * @EXMEM_CALLER_MMAP: a mapping with MAP_EXCLUSIVE
+ * @EXMEM_CALLER_SECRETMEM: a mapping of what memfd_secret() made
  */
 enum exmem_caller {
 	EXMEM_CALLER_KERNEL,
 	EXMEM_CALLER_DEVICE,
 	EXMEM_CALLER_MMAP,
+	EXMEM_CALLER_SECRETMEM,
 };
 
 /* Front ends, called from where the system calls are, if there is exclusive memory */
 struct file *exmem_mmap_file(unsigned long *flags, unsigned long fd, unsigned long pgoff);
+int exmem_memfd_secret(unsigned int flags);
 
 #ifdef CONFIG_EXMEM
 
@@ -45,6 +48,11 @@ void exmem_free_pages(struct page *page, unsigned long nr, enum exmem_caller cal
 void exmem_free_page(struct page *page, enum exmem_caller caller);
 void exmem_free_runs(struct list_head *runs, enum exmem_caller caller);
 bool page_is_exmem(const struct page *page);
+
+bool exmem_secretmem_enabled(void);
+
+/* Is any page in use? Its contents would not survive hibernation. */
+bool exmem_active(void);
 
 /**
  * struct exmem_splits - direct map leaves that a pool opened
@@ -70,6 +78,16 @@ static inline void exmem_reserve(void)
 }
 
 static inline bool page_is_exmem(const struct page *page)
+{
+	return false;
+}
+
+static inline bool exmem_secretmem_enabled(void)
+{
+	return false;
+}
+
+static inline bool exmem_active(void)
 {
 	return false;
 }

@@ -639,6 +639,14 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 	}
 }
 
+bool exmem_active(void)
+{
+	struct exmem_stats stats;
+
+	exmem_read_stats(&exmem_pool_nodes, &stats);
+	return stats.free + stats.poisoned < stats.total;
+}
+
 static int __init exmem_pool_init(void)
 {
 	int ret;

@@ -12,11 +12,13 @@
 TRACE_DEFINE_ENUM(EXMEM_CALLER_KERNEL);
 TRACE_DEFINE_ENUM(EXMEM_CALLER_DEVICE);
 TRACE_DEFINE_ENUM(EXMEM_CALLER_MMAP);
+TRACE_DEFINE_ENUM(EXMEM_CALLER_SECRETMEM);
 
 #define exmem_show_caller(caller)						\
 	__print_symbolic(caller, { EXMEM_CALLER_KERNEL, "kernel" },		\
 				 { EXMEM_CALLER_DEVICE, "device" },		\
-				 { EXMEM_CALLER_MMAP, "mmap" })
+				 { EXMEM_CALLER_MMAP, "mmap" },			\
+				 { EXMEM_CALLER_SECRETMEM, "secretmem" })
 
 DECLARE_EVENT_CLASS(exmem_run,
 		    TP_PROTO(struct page *page, unsigned long nr, enum exmem_caller caller),
