@@ -13,11 +13,14 @@
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/exmem.h>
+#include <linux/ioport.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
+#include <linux/memblock.h>
 #include <linux/module.h>
 #include <linux/prandom.h>
+#include <linux/set_memory.h>
 
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "exmem_bench."
@@ -29,6 +32,10 @@ MODULE_PARM_DESC(cpus, "compare one CPU with so many (0: skip)");
 static unsigned int exmem_bench_rounds = 15;
 module_param_named(rounds, exmem_bench_rounds, uint, 0600);
 MODULE_PARM_DESC(rounds, "how often to measure each load");
+
+static bool exmem_bench_all_4k;
+module_param_named(all_4k, exmem_bench_all_4k, bool, 0400);
+MODULE_PARM_DESC(all_4k, "split all of the direct map at boot: the worst there is");
 
 #define EXMEM_BENCH_MSECS	100
 /* Requests that a thread holds while it makes the next one. */
@@ -229,3 +236,17 @@ static struct kunit_suite exmem_bench_suite = {
 };
 
 kunit_test_suite(exmem_bench_suite);
+
+static int __init exmem_bench_split(unsigned long start, unsigned long nr, void *unused)
+{
+	return set_memory_4k((unsigned long)pfn_to_kaddr(start), nr);
+}
+
+/* Whatever a benchmark finds is to be compared with this. */
+static int __init exmem_bench_split_all(void)
+{
+	if (!exmem_bench_all_4k)
+		return 0;
+	return walk_system_ram_range(0, max_pfn, NULL, exmem_bench_split);
+}
+late_initcall(exmem_bench_split_all);
