@@ -15,16 +15,11 @@
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdint.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "../kselftest.h"
 #include "exmem.h"
-
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret 447
-#endif
 
 #define TRACING_ON	"/sys/kernel/tracing/tracing_on"
 
@@ -55,9 +50,9 @@ static int create_nothing(size_t pages)
 
 static int create_secret(size_t pages)
 {
-	int fd = syscall(__NR_memfd_secret, 0);
+	int fd = exmem_front_open(EXMEM_FRONT_SECRETMEM, pages * PAGE);
 
-	if (fd < 0 || ftruncate(fd, pages * PAGE))
+	if (fd < 0)
 		die("memfd_secret");
 	return fd;
 }
@@ -83,11 +78,14 @@ static const struct kind {
 	const char *name;
 	int (*create)(size_t pages);
 	int flags;
+	bool from_the_pool;	/* where memfd_secret() takes its memory */
 } kinds[] = {
 	{ "anonymous", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS },
 	{ "populate", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE },
 	{ "memfd_secret", create_secret, MAP_SHARED },
 	{ "exmem", create_exmem, MAP_SHARED },
+	{ "exclusive", create_nothing, MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_EXCLUSIVE },
+	{ "secret_pool", create_secret, MAP_SHARED, .from_the_pool = true },
 };
 
 /* One cycle; where @steps is wanted, what each step took is added to it. */
@@ -124,9 +122,11 @@ static inline void cycle(const struct kind *kind, size_t pages, uint64_t *steps)
 
 static uint64_t measure(const struct kind *kind, size_t pages, int cycles, uint64_t *steps)
 {
-	uint64_t start = now();
+	uint64_t start;
 	int i;
 
+	memfd_secret_from_pool(kind->from_the_pool);
+	start = now();
 	for (i = 0; i < cycles; i++)
 		cycle(kind, pages, steps);
 	return now() - start;

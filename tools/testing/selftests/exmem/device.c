@@ -5,17 +5,14 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/kvm.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "exmem.h"
@@ -388,138 +385,6 @@ TEST_F(device, ordinary_io_works)
 	ASSERT_EQ(pwrite(file, p, sizeof(SECRET), PAGE), sizeof(SECRET));
 	ASSERT_EQ(pread(file, back, sizeof(back), PAGE), sizeof(back));
 	EXPECT_STREQ(back, SECRET);
-}
-
-/*
- * From here on: doors through which others reach memory. Each is tried on
- * ordinary memory first, to see that it is one.
- */
-FIXTURE(door)
-{
-	char *secret;
-};
-
-FIXTURE_VARIANT(door)
-{
-	bool open;
-};
-
-FIXTURE_VARIANT_ADD(door, ordinary) { .open = true };
-FIXTURE_VARIANT_ADD(door, exclusive) { .open = false };
-
-FIXTURE_SETUP(door)
-{
-	int fd = variant->open ? -1 : open(EXMEM_DEV, O_RDWR);
-
-	self->secret = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | (variant->open ? MAP_ANONYMOUS : 0), fd, 0);
-	ASSERT_NE(self->secret, MAP_FAILED);
-	memcpy(self->secret, SECRET, sizeof(SECRET));
-	close(fd);
-}
-
-FIXTURE_TEARDOWN(door)
-{
-	EXPECT_STREQ(self->secret, SECRET);
-}
-
-/* @call moves @size bytes if the door is open, and fails with @error if not. */
-#define EXPECT_DOOR(call, size, error)			\
-do {							\
-	ssize_t _ret;					\
-							\
-	errno = 0;					\
-	_ret = (call);					\
-	EXPECT_EQ(_ret, variant->open ? (ssize_t)(size) : -1);	\
-	EXPECT_EQ(errno, variant->open ? 0 : (error));	\
-} while (0)
-
-TEST_F(door, vmsplice)
-{
-	struct iovec iov = { self->secret, sizeof(SECRET) };
-	int fds[2];
-
-	ASSERT_EQ(pipe(fds), 0);
-	EXPECT_DOOR(vmsplice(fds[1], &iov, 1, 0), sizeof(SECRET), EFAULT);
-	EXPECT_DOOR(vmsplice(fds[1], &iov, 1, SPLICE_F_GIFT), sizeof(SECRET), EFAULT);
-}
-
-TEST_F(door, process_vm)
-{
-	char buf[sizeof(SECRET)] = "x";
-	struct iovec local = { buf, sizeof(buf) }, remote = { self->secret, sizeof(SECRET) };
-
-	EXPECT_DOOR(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), sizeof(SECRET), EFAULT);
-	EXPECT_DOOR(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), sizeof(SECRET), EFAULT);
-	EXPECT_STREQ(buf, variant->open ? SECRET : "x");
-}
-
-TEST_F(door, proc_mem)
-{
-	char buf[sizeof(SECRET)] = "x";
-	int mem = open("/proc/self/mem", O_RDWR);
-
-	ASSERT_GE(mem, 0);
-	EXPECT_DOOR(pread(mem, buf, sizeof(buf), (uintptr_t)self->secret), sizeof(buf), EIO);
-	EXPECT_DOOR(pwrite(mem, buf, sizeof(buf), (uintptr_t)self->secret), sizeof(buf), EIO);
-	EXPECT_STREQ(buf, variant->open ? SECRET : "x");
-}
-
-TEST_F(door, ptrace_peek)
-{
-	pid_t pid = fork();
-	long word;
-
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		_exit(0);
-	}
-	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
-	memcpy(&word, self->secret, sizeof(word));
-	EXPECT_DOOR(ptrace(PTRACE_PEEKDATA, pid, self->secret, NULL), word, EIO);
-	EXPECT_DOOR(ptrace(PTRACE_POKEDATA, pid, self->secret, word), 0, EIO);
-	ptrace(PTRACE_CONT, pid, NULL, NULL);
-	EXPECT_EQ(wait_status(pid), 0);
-}
-
-TEST_F(door, direct_io)
-{
-	int disk = open("/dev/ram0", O_RDWR | O_DIRECT);
-
-	if (disk < 0)
-		SKIP(return, "needs /dev/ram0");
-	EXPECT_DOOR(pwrite(disk, self->secret, PAGE, 0), PAGE, EFAULT);
-	EXPECT_DOOR(pread(disk, self->secret, PAGE, 0), PAGE, EFAULT);
-}
-
-/* KVM maps raw pfns into guests where it can take a reference. */
-TEST_F(door, kvm_memslot)
-{
-	struct kvm_userspace_memory_region slot = {
-		.guest_phys_addr = 0xfffff000,
-		.memory_size = PAGE,
-		.userspace_addr = (uintptr_t)self->secret,
-	};
-	int kvm = open("/dev/kvm", O_RDWR), vm, vcpu;
-	struct kvm_run *run;
-	size_t size;
-
-	if (kvm < 0)
-		SKIP(return, "needs /dev/kvm");
-	vm = ioctl(kvm, KVM_CREATE_VM, 0);
-	ASSERT_GE(vm, 0);
-	ASSERT_EQ(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot), 0);
-	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
-	ASSERT_GE(vcpu, 0);
-	size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	ASSERT_NE(run, MAP_FAILED);
-	/* The reset vector lies in the slot: the first fetch needs the page. */
-	self->secret[0xff0] = 0xf4; /* hlt */
-	EXPECT_DOOR(ioctl(vcpu, KVM_RUN, 0), 0, EFAULT);
-	if (variant->open)
-		EXPECT_EQ(run->exit_reason, KVM_EXIT_HLT);
 }
 
 #define STEADY_PAGES	100000

@@ -124,12 +124,26 @@ static bool cycle(long pages)
 	return true;
 }
 
+/* The same with MAP_EXCLUSIVE, in two parts. */
+static bool exclusive_cycle(long pages)
+{
+	char *p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, pages * PAGE,
+				  PROT_READ | PROT_WRITE);
+
+	if (p == MAP_FAILED)
+		return false;
+	memset(p, 1, pages * PAGE);
+	munmap(p, pages / 2 * PAGE);
+	munmap(p, pages * PAGE);
+	return true;
+}
+
 static bool secret_cycle(void)
 {
-	int fd = syscall(SYS_memfd_secret, 0);
+	int fd = exmem_front_open(EXMEM_FRONT_SECRETMEM, PAGE);
 	char *p;
 
-	if (fd < 0 || ftruncate(fd, PAGE))
+	if (fd < 0)
 		return false;
 	p = exmem_map(fd, 1, 0);
 	if (p == MAP_FAILED)
@@ -143,17 +157,10 @@ static bool secret_cycle(void)
 /* Kernel-range flushes that this process asked for and the trace has seen. */
 static int flushes(void)
 {
-	char line[512], me[16];
-	FILE *f = fopen(TRACING "trace", "r");
-	int n = 0;
+	char me[16];
 
-	if (!f)
-		return -1;
 	snprintf(me, sizeof(me), "-%d ", getpid());
-	while (fgets(line, sizeof(line), f))
-		n += strstr(line, me) && strstr(line, ": exmem_test_");
-	fclose(f);
-	return n;
+	return traced(me, ": exmem_test_");
 }
 
 static long splits(void)
@@ -180,13 +187,19 @@ TEST_F_TIMEOUT(invariant, 2_no_split_and_no_shootdown, 300)
 	for (i = 0; i < 500; i++) {
 		ASSERT_TRUE(cycle(1));
 		ASSERT_TRUE(cycle(1 + i % 100));
+		ASSERT_TRUE(exclusive_cycle(1 + i % 100));
 	}
 	ASSERT_TRUE(cycle(self->total));
 	n = flushes();
 	EXPECT_EQ(splits(), before);
-	/* memfd_secret(2) does it all the time: the probes work. */
+	/* With memory from the pool, memfd_secret(2) does not do it either. */
+	EXPECT_TRUE(secret_cycle());
+	EXPECT_EQ(flushes(), n);
+	/* With other memory it does it all the time: the probes work. */
+	memfd_secret_from_pool(false);
 	EXPECT_TRUE(secret_cycle());
 	EXPECT_GT(flushes(), n);
+	memfd_secret_from_pool(true);
 	put(ENABLE, "0");
 	put(PROBES, "\n");
 	EXPECT_EQ(n, 0);

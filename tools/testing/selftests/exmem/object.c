@@ -6,44 +6,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "../../../../include/uapi/linux/exclusive_memory.h"
 #include "exmem.h"
 #include "../kselftest_harness.h"
-
-static __thread sigjmp_buf on_fault;
-
-static void fault(int sig)
-{
-	siglongjmp(on_fault, sig);
-}
-
-/* The signal that reading, or writing @value to, @p raises, or 0. */
-static int touch(char *p, int value)
-{
-	int sig = sigsetjmp(on_fault, 1);
-
-	if (sig)
-		return sig;
-	if (value < 0)
-		__atomic_load_n(p, __ATOMIC_RELAXED);
-	else
-		__atomic_store_n(p, value, __ATOMIC_RELAXED);
-	return 0;
-}
-
-static int drop(int fd, uint64_t page, uint64_t pages)
-{
-	struct exclusive_memory_range range = { page * PAGE, pages * PAGE };
-
-	return ioctl(fd, EXCLUSIVE_MEMORY_DROP, &range);
-}
 
 static long info(int fd, const char *name)
 {
@@ -61,8 +30,6 @@ FIXTURE(object)
 
 FIXTURE_SETUP(object)
 {
-	signal(SIGBUS, fault);
-	signal(SIGSEGV, fault);
 	self->total = exmem_total();
 	ASSERT_GE(self->total, 2048);
 	ASSERT_EQ(exmem_free(), self->total);
@@ -83,7 +50,7 @@ TEST_F(object, drop_gives_back)
 
 	ASSERT_NE(p, MAP_FAILED);
 	memset(p, 0x5a, 100 * PAGE);
-	EXPECT_EQ(drop(self->fd, 10, 20), 0);
+	EXPECT_EQ(exmem_drop(self->fd, 10, 20), 0);
 	EXPECT_EQ(used(), 80);
 	for (i = 0; i < 100; i++) {
 		EXPECT_EQ(touch(p + i * PAGE, -1), i >= 10 && i < 30 ? SIGBUS : 0);
@@ -93,10 +60,10 @@ TEST_F(object, drop_gives_back)
 	EXPECT_TRUE(all_bytes(p + 30 * PAGE, 0x5a, 70 * PAGE));
 
 	/* There is nothing left to drop. */
-	EXPECT_EQ(drop(self->fd, 10, 20), 0);
-	EXPECT_EQ(drop(self->fd, 100, 1UL << 40), 0);
+	EXPECT_EQ(exmem_drop(self->fd, 10, 20), 0);
+	EXPECT_EQ(exmem_drop(self->fd, 100, 1UL << 40), 0);
 	EXPECT_EQ(used(), 80);
-	EXPECT_EQ(drop(self->fd, 0, 1UL << 51), 0);
+	EXPECT_EQ(exmem_drop(self->fd, 0, 1UL << 51), 0);
 	EXPECT_EQ(used(), 0);
 }
 
@@ -118,7 +85,7 @@ TEST_F(object, drop_any_part)
 	for (i = 0; i < 70; i++)
 		q[i * PAGE] = i + 81;
 	for (j = 0; j < ARRAY_SIZE(steps); j++) {
-		ASSERT_EQ(drop(self->fd, steps[j].at, steps[j].nr), 0);
+		ASSERT_EQ(exmem_drop(self->fd, steps[j].at, steps[j].nr), 0);
 		EXPECT_EQ(used(), steps[j].left);
 		EXPECT_EQ(info(self->fd, "pages"), steps[j].left);
 		for (i = 0; i < 50; i++)
@@ -136,7 +103,7 @@ TEST_F(object, dropped_range_comes_back_zero)
 
 	ASSERT_NE(p, MAP_FAILED);
 	memset(p, 0x5a, 10 * PAGE);
-	ASSERT_EQ(drop(self->fd, 3, 4), 0);
+	ASSERT_EQ(exmem_drop(self->fd, 3, 4), 0);
 	q = exmem_map(self->fd, 10, 0);
 	ASSERT_NE(q, MAP_FAILED);
 	EXPECT_TRUE(all_bytes(q, 0x5a, 3 * PAGE));
@@ -170,7 +137,7 @@ TEST_F(object, drop_reaches_all_processes)
 	}
 	close(ready[1]);
 	ASSERT_EQ(read(ready[0], &c, 1), 1);
-	EXPECT_EQ(drop(self->fd, 1, 1), 0);
+	EXPECT_EQ(exmem_drop(self->fd, 1, 1), 0);
 	close(go[0]);
 	close(go[1]);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
@@ -195,7 +162,7 @@ TEST_F(object, drop_bad_arguments)
 	EXPECT_EQ(errno, EFAULT);
 	EXPECT_EQ(ioctl(self->fd, EXCLUSIVE_MEMORY_DROP + 1, &bad[0]), -1);
 	EXPECT_EQ(errno, ENOTTY);
-	EXPECT_EQ(drop(ro, 0, 1), -1);
+	EXPECT_EQ(exmem_drop(ro, 0, 1), -1);
 	EXPECT_EQ(errno, EBADF);
 	EXPECT_EQ(used(), 10);
 }
@@ -212,9 +179,9 @@ TEST_F(object, drop_uncharges)
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 		if (setuid(12345) || exmem_map(self->fd, 50, 0) == MAP_FAILED ||
 		    exmem_map(self->fd, 1, 50) != MAP_FAILED || errno != EAGAIN ||
-		    drop(self->fd, 5, 7) || exmem_map(self->fd, 8, 50) != MAP_FAILED ||
+		    exmem_drop(self->fd, 5, 7) || exmem_map(self->fd, 8, 50) != MAP_FAILED ||
 		    exmem_map(self->fd, 7, 50) == MAP_FAILED ||
-		    exmem_map(self->fd, 1, 60) != MAP_FAILED || drop(self->fd, 0, 100) ||
+		    exmem_map(self->fd, 1, 60) != MAP_FAILED || exmem_drop(self->fd, 0, 100) ||
 		    exmem_map(self->fd, 50, 100) == MAP_FAILED)
 			_exit(1);
 		_exit(0);
@@ -233,24 +200,125 @@ TEST_F(object, fdinfo)
 	ASSERT_NE(exmem_map(self->fd, 2, 0), MAP_FAILED);
 	EXPECT_EQ(info(self->fd, "size"), 103 * (long)PAGE);
 	EXPECT_EQ(info(self->fd, "pages"), 5);
-	ASSERT_EQ(drop(self->fd, 102, 1), 0);
+	ASSERT_EQ(exmem_drop(self->fd, 102, 1), 0);
 	EXPECT_EQ(info(self->fd, "size"), 102 * (long)PAGE);
 	EXPECT_EQ(info(self->fd, "pages"), 4);
 }
 
-/* Offsets go as far as a page offset can. */
+/* Offsets go as far as mmap() can say: 2^52 pages, but for the last. */
 TEST_F(object, far_offsets)
 {
-	uint64_t top = (1UL << 51) - 4;
-	char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, top * PAGE);
+	uint64_t top = (1UL << 52) - 5;
+	char *p = exmem_map(self->fd, 4, top);
 
 	ASSERT_NE(p, MAP_FAILED);
 	memset(p, 1, 4 * PAGE);
 	EXPECT_EQ(info(self->fd, "pages"), 4);
-	EXPECT_EQ(drop(self->fd, top + 1, 1), 0);
+	EXPECT_EQ(exmem_drop(self->fd, top + 1, 1), 0);
 	EXPECT_EQ(touch(p + PAGE, -1), SIGBUS);
 	EXPECT_EQ(touch(p + 2 * PAGE, -1), 0);
 	EXPECT_EQ(used(), 3);
+	EXPECT_EQ(exmem_map(self->fd, 4, top + 2), MAP_FAILED);
+	EXPECT_EQ(errno, EOVERFLOW);
+	EXPECT_EQ(exmem_map(self->fd, 1, top + 4), MAP_FAILED);
+	EXPECT_EQ(errno, EOVERFLOW);
+	EXPECT_EQ(used(), 3);
+	EXPECT_EQ(exmem_drop(self->fd, top, 5), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+TEST_F(object, bad_mappings)
+{
+	EXPECT_EQ(exmem_map(self->fd, 0, 0), MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(mmap((void *)1, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, self->fd, 0),
+		  MAP_FAILED);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(syscall(SYS_mmap, NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 1), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, self->fd, 0),
+		  MAP_FAILED);
+	EXPECT_EQ(errno, EOPNOTSUPP);
+	EXPECT_EQ(exmem_map(self->fd, 1UL << 40, 0), MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(used(), 0);
+	/* A length is rounded up, as everywhere. */
+	EXPECT_NE(mmap(NULL, PAGE + 1, PROT_READ, MAP_SHARED, self->fd, 0), MAP_FAILED);
+	EXPECT_EQ(used(), 2);
+}
+
+/* The object lives for as long as any descriptor or mapping does. */
+TEST_F(object, last_reference)
+{
+	int other = dup(self->fd), go[2], status;
+	char *p = exmem_map(self->fd, 1, 0), c;
+	pid_t pid;
+
+	ASSERT_NE(p, MAP_FAILED);
+	*p = 42;
+	close(self->fd);
+	munmap(p, PAGE);
+	p = exmem_map(other, 1, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_EQ(*p, 42);
+
+	ASSERT_EQ(pipe(go), 0);
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		close(other);
+		_exit(read(go[0], &c, 1) < 0 || *p != 42);
+	}
+	close(other);
+	munmap(p, PAGE);
+	/* Only the child's mapping is left. */
+	EXPECT_EQ(used(), 1);
+	close(go[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* In a child that maps @fd, and then is another program. */
+static pid_t exec_with(int fd)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (exmem_map(fd, 10, 0) != MAP_FAILED)
+		execl("/bin/sleep", "sleep", "1000", NULL);
+	_exit(1);
+}
+
+static bool used_becomes(long total, long pages)
+{
+	int i;
+
+	for (i = 0; i < 3000 && total - exmem_free() != pages; i++)
+		usleep(10000);
+	return total - exmem_free() == pages;
+}
+
+TEST_F(object, exec)
+{
+	int status, fd = open(EXMEM_DEV, O_RDWR);
+	pid_t keeps, loses;
+
+	/* The pages stay with a descriptor that exec leaves open, and only with that. */
+	keeps = exec_with(fd);
+	close(fd);
+	EXPECT_TRUE(used_becomes(self->total, 10));
+	loses = exec_with(self->fd);
+	close(self->fd);
+	usleep(100000);
+	EXPECT_TRUE(used_becomes(self->total, 10));
+	EXPECT_EQ(kill(loses, 0), 0);
+	kill(keeps, SIGKILL);
+	ASSERT_EQ(waitpid(keeps, &status, 0), keeps);
+	EXPECT_EQ(used(), 0);
+	kill(loses, SIGKILL);
+	ASSERT_EQ(waitpid(loses, &status, 0), loses);
 }
 
 #define RACE_PAGES	64
@@ -259,7 +327,7 @@ TEST_F(object, far_offsets)
 static struct {
 	int fd;
 	bool stop;
-	long mapped, dropped, looked, wrong;
+	long mapped, dropped, looked, forked, wrong;
 } race;
 
 static bool stopped(void)
@@ -288,7 +356,7 @@ static void *race_map(void *unused)
 static void *race_drop(void *unused)
 {
 	while (!stopped())
-		race.dropped += !drop(race.fd, rand() % RACE_PAGES, 1 + rand() % RACE_PAGES);
+		race.dropped += !exmem_drop(race.fd, rand() % RACE_PAGES, 1 + rand() % RACE_PAGES);
 	return NULL;
 }
 
@@ -310,10 +378,31 @@ static void *race_look(void *unused)
 	return NULL;
 }
 
-/* A mapping that is being made when its pages are dropped must lose them. */
-TEST_F(object, drop_against_mmap)
+/* Children that have the object mapped while it changes, and go. */
+static void *race_fork(void *unused)
 {
-	void *(*work[])(void *) = { race_map, race_map, race_drop, race_drop, race_look };
+	while (!stopped()) {
+		char *p = exmem_map(race.fd, RACE_PAGES, 0);
+		pid_t pid = fork();
+
+		if (!pid) {
+			touch(p, 0x5a);
+			exmem_map(race.fd, RACE_PAGES, 1);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		munmap(p, RACE_PAGES * PAGE);
+		race.forked++;
+	}
+	return NULL;
+}
+
+/* A mapping that is being made when its pages are dropped must lose them. */
+TEST_F(object, races)
+{
+	void *(*work[])(void *) = {
+		race_map, race_map, race_drop, race_drop, race_look, race_fork
+	};
 	pthread_t threads[ARRAY_SIZE(work)];
 	size_t i;
 
@@ -328,7 +417,8 @@ TEST_F(object, drop_against_mmap)
 	EXPECT_GT(race.mapped, 10);
 	EXPECT_GT(race.dropped, 10);
 	EXPECT_GT(race.looked, 10);
-	EXPECT_EQ(drop(self->fd, 0, RACE_PAGES), 0);
+	EXPECT_GT(race.forked, 2);
+	EXPECT_EQ(exmem_drop(self->fd, 0, RACE_PAGES + 1), 0);
 	EXPECT_EQ(used(), 0);
 }
 

@@ -76,20 +76,6 @@ TEST(failures)
 	close(fd);
 }
 
-/* How many lines of the trace have @event and @text. */
-static int traced(const char *event, const char *text)
-{
-	FILE *f = fopen(TRACING "trace", "r");
-	char line[512];
-	int n = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		n += strstr(line, event) && strstr(line, text);
-	if (f)
-		fclose(f);
-	return n;
-}
-
 TEST(tracepoints)
 {
 	char text[64], *p;
