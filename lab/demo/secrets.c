@@ -19,11 +19,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../../tools/perf-scripts/age.h"
 #include "../../tools/testing/selftests/exmem/exmem.h"
-
-#ifndef __NR_memfd_secret
-#define __NR_memfd_secret 447
-#endif
 
 #define SECRETS		1000
 #define SECRET_WORDS	4
@@ -88,10 +85,10 @@ static void *exclusive_page(void)
 
 static void *memfd_secret_page(void)
 {
-	int fd = syscall(__NR_memfd_secret, 0);
+	int fd = exmem_front_open(EXMEM_FRONT_SECRETMEM, PAGE);
 	void *p;
 
-	if (fd < 0 || ftruncate(fd, PAGE))
+	if (fd < 0)
 		die("memfd_secret");
 	p = exmem_map(fd, 1, 0);
 	if (p == MAP_FAILED)
@@ -219,61 +216,13 @@ static unsigned long look_for_secret(const char *where, unsigned long *page, boo
 	return base;
 }
 
-/* Free memory in MiB: all, and what of it lies in blocks of 2 MiB and more. */
-static void free_blocks(long *all, long *large)
+static void age(void)
 {
-	FILE *f = fopen("/proc/buddyinfo", "r");
-	char line[512], *s;
-	int order;
-
-	*all = *large = 0;
-	while (f && fgets(line, sizeof(line), f)) {
-		s = strstr(line, "zone");
-		s += strcspn(s, " ");
-		s += strspn(s, " ");
-		s += strcspn(s, " ");
-		for (order = 0; *s && *s != '\n' && order < 11; order++) {
-			long n = strtol(s, &s, 10) << order;
-
-			*all += n;
-			if (order >= 9)
-				*large += n;
-		}
-	}
-	fclose(f);
-	*all /= 256;
-	*large /= 256;
-}
-
-#define PIPE_PAGES	256
-
-/*
- * memfd_secret takes its pages where the kernel's own go, and the kernel keeps
- * those apart from what programs use. So what ages here are kernel pages: half
- * of the memory goes into pipes, each page into a random one, and a quarter of
- * that is freed again in random order.
- */
-static void age_memory(void)
-{
-	static char data[PAGE];
-	long all, large, before, i, pipes, pages;
+	long all, large, before;
 
 	free_blocks(&all, &before);
-	pipes = all / 2 * 256 / PIPE_PAGES;
-	pages = pipes * PIPE_PAGES;
-
-	int (*fd)[2] = calloc(pipes, sizeof(*fd));
-
-	for (i = 0; i < pipes; i++)
-		if (pipe2(fd[i], O_NONBLOCK) ||
-		    fcntl(fd[i][0], F_SETPIPE_SZ, PIPE_PAGES * PAGE) < 0)
-			die("pipe");
-	srand(1);
-	for (i = 0; i < pages - pipes;)
-		i += write(fd[rand() % pipes][1], data, PAGE) == PAGE;
-	for (i = 0; i < pages / 4;)
-		i += read(fd[rand() % pipes][0], data, PAGE) == PAGE;
-	free(fd);
+	if (!age_memory(1))
+		die("pipe");
 	free_blocks(&all, &large);
 	printf("   aged: %ld MiB are free, %ld MiB of it in blocks of 2 MiB (%ld MiB before)\n",
 	       all, large, before);
@@ -361,10 +310,14 @@ static void show_cost(void)
 
 	printf("4. What do %d secrets do to the direct map, on a memory that has been in use?\n",
 	       SECRETS);
-	age_memory();
+	age();
 	d = hold_secrets("exclusive memory", exclusive_page);
 	check(!d.split2m && !d.split1g && !d.kb4k, "exclusive memory split nothing");
-	d = hold_secrets("memfd_secret(2)", memfd_secret_page);
+	d = hold_secrets("memfd_secret(2) with memory from the pool", memfd_secret_page);
+	check(!d.split2m && !d.split1g && !d.kb4k, "memfd_secret split nothing");
+	memfd_secret_from_pool(false);
+	d = hold_secrets("memfd_secret(2) as it was", memfd_secret_page);
+	memfd_secret_from_pool(true);
 	check(d.split2m > 0, "memfd_secret split %ld leaves of 2M and %ld of 1G",
 	      d.split2m, d.split1g);
 }

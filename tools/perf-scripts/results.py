@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Read a results file, which compare and report share.
+
+A metric is a figure with a name. Its identity is all its fields but those in ABOUT, which say
+what the figure is like: the same identity in two files is the same measurement.
+"""
+
+import json
+import math
+import re
+
+FORMAT = "exmem-perf 1"
+SIZES = ("1G", "2M", "4K")
+HOLE = "-"
+ABOUT = ("value", "unit", "better", "noisy")
+# Neither a terminal nor XML can take these.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Error(Exception):
+    """What is wrong with a results file, in one line."""
+
+
+def require(truth, complaint):
+    if not truth:
+        raise Error(complaint)
+
+
+def identity(metric):
+    return tuple(sorted((k, v) for k, v in metric.items() if k not in ABOUT))
+
+
+def label(metric):
+    """The identity as one writes it for compare --threshold: NAME.KEY=VALUE..."""
+    keys = (f".{k}={v}" for k, v in metric.items() if k not in ABOUT and k != "name")
+    return metric["name"] + "".join(keys)
+
+
+def is_number(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_count(value):
+    return isinstance(value, int) and is_number(value) and value >= 0
+
+
+def check_strings(node):
+    if isinstance(node, str):
+        require(not UNPRINTABLE.search(node), f"a control character in {node!a}")
+    elif isinstance(node, list):
+        for item in node:
+            check_strings(item)
+    elif isinstance(node, dict):
+        check_strings([*node.keys(), *node.values()])
+
+
+def check_metric(metric):
+    require(isinstance(metric, dict) and isinstance(metric.get("name"), str),
+            f"a metric without a name: {metric}")
+    for key, value in metric.items():
+        require(isinstance(value, (str, bool)) or is_number(value),
+                f"{metric['name']}: {key} is {value}, neither a string nor a finite number")
+    name = label(metric)
+    require(is_number(metric.get("value")), f"{name}: the value is not a number")
+    require(isinstance(metric.get("unit"), str), f"{name}: no unit")
+    require(metric.get("better") in ("lower", "higher"), f"{name}: is lower better, or higher?")
+    require(isinstance(metric.get("noisy", False), bool), f"{name}: noisy is not true or false")
+
+
+def check_metrics(metrics):
+    require(isinstance(metrics, list) and metrics, "no metrics")
+    seen = set()
+    for metric in metrics:
+        check_metric(metric)
+        require(identity(metric) not in seen, f"{label(metric)} is there twice")
+        seen.add(identity(metric))
+
+
+def is_leaves(leaves):
+    return isinstance(leaves, dict) and all(is_count(leaves.get(s, 0)) for s in SIZES)
+
+
+def is_strip(strip):
+    return isinstance(strip, list) and all(
+        isinstance(run, list) and len(run) == 2 and run[0] in (*SIZES, HOLE) and is_count(run[1])
+        for run in strip)
+
+
+def check_scenario(scenario):
+    require(isinstance(scenario, dict) and isinstance(scenario.get("name"), str),
+            f"a scenario without a name: {scenario}")
+    require(isinstance(scenario.get("title", ""), str), f"{scenario['name']}: a strange title")
+    for part, is_right in (("leaves", is_leaves), ("strip", is_strip)):
+        moments = scenario.get(part, {})
+        require(isinstance(moments, dict) and moments.keys() <= {"before", "after"}
+                and all(map(is_right, moments.values())), f"{scenario['name']}: strange {part}")
+
+
+def check(data):
+    require(isinstance(data, dict) and data.get("format") == FORMAT, f"the format is not {FORMAT}")
+    check_strings(data)
+    for part in ("machine", "parameters"):
+        require(isinstance(data.get(part), dict), f"no {part}")
+    check_metrics(data.get("metrics"))
+    scenarios = data.get("scenarios")
+    require(isinstance(scenarios, list), "no scenarios")
+    for scenario in scenarios:
+        check_scenario(scenario)
+    names = [s["name"] for s in scenarios]
+    require(len(names) == len(set(names)), "a scenario is there twice")
+
+
+def no_constant(name):
+    raise ValueError(f"{name} is not a number")
+
+
+def load(path):
+    """The results in a file, checked. Raises Error."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file, parse_constant=no_constant)
+        check(data)
+    except OSError as error:
+        raise Error(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Error(f"{path}: not JSON: {error}") from error
+    except Error as error:
+        raise Error(f"{path}: {error}") from error
+    return data
+
+
+def number(value):
+    """For people: 12 345, or a fraction with three digits that count."""
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", "\u00a0")
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def unique(items):
+    return list(dict.fromkeys(items))
+
+
+def metrics(data, name):
+    return [m for m in data["metrics"] if m["name"] == name]
+
+
+def others(metric, *known):
+    """What identifies a metric besides the fields that are known."""
+    left = [str(v) for k, v in metric.items() if k not in (*ABOUT, "name", *known)]
+    return ", ".join(left)
+
+
+def workload(metric):
+    rest = others(metric, "scenario", "workload", "tlb")
+    return str(metric.get("workload", "all")) + (f" ({rest})" if rest else "")
+
+
+def walks(data):
+    """{TLB: {workload: {scenario: value}}}, where a TLB of '' is that of the hardware."""
+    tables = {}
+    for m in metrics(data, "walks"):
+        row = tables.setdefault(str(m.get("tlb", "")), {}).setdefault(workload(m), {})
+        row[str(m.get("scenario"))] = m["value"]
+    return tables
+
+
+def unit(data, name):
+    return " or ".join(unique(m["unit"] for m in metrics(data, name)))
+
+
+def series(data, name, x):
+    """{kind: [(x, value)]} of all metrics of a name that have x."""
+    lines = {}
+    for m in metrics(data, name):
+        if is_number(m.get(x)) and m[x] > 0 and m["value"] > 0:
+            lines.setdefault(others(m, x) or name, []).append((m[x], m["value"]))
+    return {kind: sorted(points) for kind, points in lines.items()}
+
+
+def described(parameters):
+    return "; ".join(f"{key} {', '.join(map(str, v)) if isinstance(v, list) else v}"
+                     for key, v in parameters.items())
