@@ -9,6 +9,8 @@
  * bench cycles KIND PAGES COUNT  so many cycles on one CPU, with tracing on
  *                                while they run
  * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once
+ * bench scaling PAGES SECONDS    how many times as many cycles 1, 2, 4... CPUs do as
+ *                                one: a line each with kind, pages, CPUs and ratio
  *
  * Needs root and a kernel booted with exmem=8M for each CPU.
  */
@@ -159,7 +161,7 @@ static void print_cost(const struct kind *kind, size_t pages, int cycles)
 static int cost(void)
 {
 	static const struct { size_t pages; int cycles; } sizes[] = {
-		{ 1, 4000 }, { 64, 400 }, { 1024, 25 },
+		{ 1, 4000 }, { 4, 2000 }, { 16, 1000 }, { 64, 400 }, { 256, 100 }, { 1024, 25 },
 	};
 	size_t i, j;
 
@@ -217,9 +219,8 @@ static int traced_cycles(const char *name, size_t pages, int count)
 	return 0;
 }
 
-static uint64_t cycles_until(uint64_t end, int cpu, size_t pages)
+static uint64_t cycles_until(uint64_t end, int cpu, const struct kind *kind, size_t pages)
 {
-	const struct kind *kind = find_kind("exmem");
 	uint64_t cycles = 0;
 
 	stay_on(cpu);
@@ -228,20 +229,94 @@ static uint64_t cycles_until(uint64_t end, int cpu, size_t pages)
 	return cycles;
 }
 
-static int load(size_t pages, int seconds)
+/* A load on the first @cpus CPUs. @cycles, which is shared, gets what each did. */
+static bool load_cpus(const struct kind *kind, size_t pages, int seconds, int cpus,
+		      uint64_t *cycles)
 {
 	uint64_t end = now() + seconds * 1000000000ULL;
-	int cpu, status, cpus = sysconf(_SC_NPROCESSORS_ONLN), failed = 0;
+	int cpu, status, failed = 0;
 
+	memfd_secret_from_pool(kind->from_the_pool);
 	for (cpu = 0; cpu < cpus; cpu++) {
 		if (fork())
 			continue;
-		printf("CPU %d: %lu cycles\n", cpu, cycles_until(end, cpu, pages));
-		exit(0);
+		cycles[cpu] = cycles_until(end, cpu, kind, pages);
+		_exit(0);
 	}
 	while (wait(&status) > 0)
 		failed |= status;
-	return !!failed;
+	return !failed;
+}
+
+static uint64_t *shared_numbers(int nr)
+{
+	uint64_t *p = mmap(NULL, nr * sizeof(*p), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+static int load(size_t pages, int seconds)
+{
+	int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t *cycles = shared_numbers(cpus);
+
+	if (!load_cpus(find_kind("exmem"), pages, seconds, cpus, cycles))
+		return 1;
+	for (cpu = 0; cpu < cpus; cpu++)
+		printf("CPU %d: %lu cycles\n", cpu, cycles[cpu]);
+	return 0;
+}
+
+static double cycles_of(const struct kind *kind, size_t pages, int seconds, int cpus)
+{
+	uint64_t *cycles = shared_numbers(cpus);
+	double sum = 0;
+	int cpu;
+
+	if (!load_cpus(kind, pages, seconds, cpus, cycles))
+		exit(1);
+	for (cpu = 0; cpu < cpus; cpu++)
+		sum += cycles[cpu];
+	munmap(cycles, cpus * sizeof(*cycles));
+	return sum;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	return (*(double *)a > *(double *)b) - (*(double *)a < *(double *)b);
+}
+
+/* The middle of ROUNDS ratios, each of neighbours in time. */
+static double ratio_of(const struct kind *kind, size_t pages, int seconds, int cpus)
+{
+	double ratios[ROUNDS];
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		double one = cycles_of(kind, pages, seconds, 1);
+
+		ratios[i] = cycles_of(kind, pages, seconds, cpus) / one;
+	}
+	qsort(ratios, ROUNDS, sizeof(*ratios), compare_doubles);
+	return ratios[ROUNDS / 2];
+}
+
+static int scaling(size_t pages, int seconds)
+{
+	static const char *const names[] = { "populate", "memfd_secret", "exmem" };
+	int cpus, online = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		printf("%s %zu 1 1\n", names[i], pages);
+		for (cpus = 2; cpus <= online; cpus *= 2)
+			printf("%s %zu %d %.3f\n", names[i], pages, cpus,
+			       ratio_of(find_kind(names[i]), pages, seconds, cpus));
+	}
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -252,6 +327,9 @@ int main(int argc, char **argv)
 		return traced_cycles(argv[2], atol(argv[3]), atoi(argv[4]));
 	if (argc == 4 && !strcmp(argv[1], "load"))
 		return load(atol(argv[2]), atoi(argv[3]));
-	fprintf(stderr, "usage: bench cost | cycles KIND PAGES COUNT | load PAGES SECONDS\n");
+	if (argc == 4 && !strcmp(argv[1], "scaling"))
+		return scaling(atol(argv[2]), atoi(argv[3]));
+	fprintf(stderr, "usage: bench cost | cycles KIND PAGES COUNT | load PAGES SECONDS |\n"
+			"       scaling PAGES SECONDS\n");
 	return 1;
 }
