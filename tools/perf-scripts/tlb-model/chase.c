@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * chase PORT ROUNDS SIZE:COUNT[:store|:cross]...
+ * chase PORT ROUNDS SIZE:COUNT[:store|:cross|:warm]...
  *
  * For each argument: map COUNT pages of SIZE (4K, 2M, 1G) next to each other, tell
  * the TLB model through the virtio port called PORT, and load from each once a round,
  * in turn, or store to it, or load from the end of one and the start of the next at
- * once. The pages are one page of memory, mapped many times.
+ * once, or have only what comes after the first round counted. The pages are one page
+ * of memory, mapped many times.
  */
 #define _GNU_SOURCE
 #include <err.h>
-#include <glob.h>
 #include <linux/memfd.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,7 @@
 #include <unistd.h>
 
 #include "marker.h"
-
-#define PORTS "/sys/class/virtio-ports/"
+#include "port.h"
 
 static void load(const char *p)
 {
@@ -51,41 +49,6 @@ static void access_pages(const char *pages, const char *end, long size, const ch
 	}
 	for (const char *p = pages; p < end; p += step)
 		access(p);
-}
-
-static bool is_port(const char *path, const char *name)
-{
-	char is[32] = "";
-	FILE *f = fopen(path, "r");
-
-	if (!f)
-		err(1, "%s", path);
-	if (fscanf(f, "%31s", is) != 1)
-		*is = '\0';
-	fclose(f);
-	return !strcmp(is, name);
-}
-
-static FILE *open_port(const char *name)
-{
-	char port[32], device[64];
-	FILE *f = NULL;
-	glob_t g;
-
-	if (glob(PORTS "*/name", 0, NULL, &g))
-		errx(1, "no virtio ports");
-	for (size_t i = 0; i < g.gl_pathc; i++) {
-		if (!is_port(g.gl_pathv[i], name))
-			continue;
-		if (sscanf(g.gl_pathv[i], PORTS "%31[^/]", port) != 1)
-			continue;
-		snprintf(device, sizeof(device), "/dev/%s", port);
-		f = fopen(device, "w");
-	}
-	globfree(&g);
-	if (!f)
-		err(1, "virtio port %s", name);
-	return f;
 }
 
 /* The C library has no names for these sizes. */
@@ -137,8 +100,11 @@ static void chase(FILE *port, long rounds, const char *name, long count, const c
 	if (fflush(port))
 		err(1, "virtio port");
 	tlb_model_start();
-	for (long r = 0; r < rounds; r++)
+	for (long r = 0; r < rounds; r++) {
+		if (r == 1 && !strcmp(how, "warm"))
+			tlb_model_count();
 		access_pages(pages, end, size, how);
+	}
 	tlb_model_stop();
 	munmap(pages, count * size);
 }
@@ -150,7 +116,7 @@ int main(int argc, char **argv)
 	long count;
 
 	if (argc < 4)
-		errx(2, "usage: chase PORT ROUNDS SIZE:COUNT[:store|:cross]...");
+		errx(2, "usage: chase PORT ROUNDS SIZE:COUNT[:store|:cross|:warm]...");
 	port = open_port(argv[1]);
 	for (int i = 3; i < argc; i++) {
 		char how[6] = "";

@@ -91,6 +91,11 @@ static const char *parse_lines(struct map *map, char *text)
 	return wrong;
 }
 
+static size_t touched_longs(const struct map *map)
+{
+	return map->leaves / BITS + 1;
+}
+
 const char *map_parse(struct map *map, char *text)
 {
 	const char *wrong;
@@ -102,7 +107,7 @@ const char *map_parse(struct map *map, char *text)
 	if (!map->nr)
 		return "no leaf is mapped";
 	map->last = map->ranges;
-	map->touched = calloc(map->leaves / BITS + 1, sizeof(long));
+	map->touched = calloc(touched_longs(map), sizeof(long));
 	return map->touched ? NULL : "no memory";
 }
 
@@ -111,6 +116,12 @@ void map_free(struct map *map)
 	free(map->ranges);
 	free(map->touched);
 	*map = (struct map){};
+}
+
+void map_forget(struct map *map)
+{
+	memset(map->touched, 0, touched_longs(map) * sizeof(long));
+	memset(map->working_set, 0, sizeof(map->working_set));
 }
 
 static bool has(const struct range *range, unsigned long addr)

@@ -38,6 +38,9 @@ const struct range *map_find(struct map *map, unsigned long addr);
 /* map_touch() - count the leaf at @addr, which is in @range, as part of the working set */
 void map_touch(struct map *map, const struct range *range, unsigned long addr);
 
+/* map_forget() - an empty working set */
+void map_forget(struct map *map);
+
 /*
  * map_dump() - the dump number @nr, from 1, of those in @text, each between a line
  * "=== map" and a line "=== end". Returns NULL if it isn't there yet, or has no end.

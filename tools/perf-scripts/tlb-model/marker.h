@@ -7,6 +7,7 @@
 #define TLB_MODEL_MARKER_H
 
 #define TLB_MODEL_START	0x50584501
+#define TLB_MODEL_COUNT	0x50584502
 #define TLB_MODEL_STOP	0x50584500
 
 /*
@@ -18,6 +19,12 @@
 static inline void tlb_model_start(void)
 {
 	asm volatile(TLB_MODEL_MARKER : : "i"(TLB_MODEL_START) : "memory");
+}
+
+/* TLBs are warm: forget what was counted since the start. */
+static inline void tlb_model_count(void)
+{
+	asm volatile(TLB_MODEL_MARKER : : "i"(TLB_MODEL_COUNT) : "memory");
 }
 
 static inline void tlb_model_stop(void)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A plugin for QEMU that passes a guest's data accesses to models of TLBs, from a
- * start marker to the next stop marker (marker.h). TLBs are empty at a start.
+ * start marker to the next stop marker (marker.h). TLBs are empty at a start; a count
+ * marker forgets what was counted, and leaves them as they are.
  *
  * -plugin tlb-model.so,map=FILE,out=FILE[,tlb=NAME[+NAME]...][,presets=FILE]
  *
@@ -171,6 +172,16 @@ static void instrument(bool accesses)
 	qemu_plugin_reset(plugin_id, setup);
 }
 
+static void forget_counts(void)
+{
+	for (unsigned int i = 0; i < nr_tlbs; i++)
+		tlb_forget_counts(&tlbs[i]);
+	map_forget(&map);
+	instructions = 0;
+	unmapped = 0;
+	memset(by_leaf, 0, sizeof(by_leaf));
+}
+
 static void on_start(unsigned int vcpu, void *data)
 {
 	if (running)
@@ -179,11 +190,16 @@ static void on_start(unsigned int vcpu, void *data)
 	load_map(intervals);
 	for (unsigned int i = 0; i < nr_tlbs; i++)
 		tlb_reset(&tlbs[i]);
-	instructions = 0;
-	unmapped = 0;
-	memset(by_leaf, 0, sizeof(by_leaf));
+	forget_counts();
 	running = true;
 	instrument(true);
+}
+
+static void on_count(unsigned int vcpu, void *data)
+{
+	if (!running)
+		die("a count marker without a start marker");
+	forget_counts();
 }
 
 static void on_stop(unsigned int vcpu, void *data)
@@ -241,6 +257,8 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 
 		if (is_marker(insn, TLB_MODEL_START))
 			call(insn, on_start);
+		else if (is_marker(insn, TLB_MODEL_COUNT))
+			call(insn, on_count);
 		else if (is_marker(insn, TLB_MODEL_STOP))
 			call(insn, on_stop);
 		else if (instrumented)

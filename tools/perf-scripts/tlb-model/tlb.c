@@ -84,14 +84,19 @@ static void reset_level(struct tlb_level *level)
 	}
 }
 
+void tlb_forget_counts(struct tlb *tlb)
+{
+	tlb->l1_misses = 0;
+	memset(tlb->walks, 0, sizeof(tlb->walks));
+}
+
 void tlb_reset(struct tlb *tlb)
 {
 	reset_level(&tlb->level[0]);
 	reset_level(&tlb->level[1]);
 	tlb->clock = 0;
-	tlb->l1_misses = 0;
 	tlb->last_tag = 0;
-	memset(tlb->walks, 0, sizeof(tlb->walks));
+	tlb_forget_counts(tlb);
 }
 
 /* What is looked for: a leaf by its number and size, on behalf of a kind of access */

@@ -74,6 +74,9 @@ const char *tlb_add_array(struct tlb *tlb, const char *line);
 /* tlb_reset() - empty, and nothing counted */
 void tlb_reset(struct tlb *tlb);
 
+/* tlb_forget_counts() - nothing counted, but what is cached stays */
+void tlb_forget_counts(struct tlb *tlb);
+
 /* tlb_access() - access @addr, which is mapped by a @leaf */
 void tlb_access(struct tlb *tlb, unsigned long addr, enum leaf leaf, enum access access);
 

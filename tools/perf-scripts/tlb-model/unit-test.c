@@ -36,13 +36,6 @@ static void sweep(struct tlb *tlb, enum leaf leaf, enum access access, unsigned 
 		tlb_access(tlb, start + (i << leaf_shift[leaf]), leaf, access);
 }
 
-/* Forget what was counted, not what is cached. */
-static void forget_counts(struct tlb *tlb)
-{
-	tlb->l1_misses = 0;
-	memset(tlb->walks, 0, sizeof(tlb->walks));
-}
-
 struct cycle {
 	const char *tlb;
 	enum leaf leaf;
@@ -103,7 +96,7 @@ static void test_cycle(const struct cycle *c)
 	struct tlb *tlb = preset(c->tlb);
 
 	for (int i = 0; i < ROUNDS; i++) {
-		forget_counts(tlb);
+		tlb_forget_counts(tlb);
 		sweep(tlb, c->leaf, c->access, c->nr);
 		if (!i)
 			is(tlb->walks[c->leaf], c->nr, "%s: %lu of %s, cold", c->tlb, c->nr,
@@ -120,7 +113,7 @@ static struct tlb *mix(const char *name, const unsigned long nr[LEAVES])
 	struct tlb *tlb = preset(name);
 
 	for (int i = 0; i < ROUNDS; i++) {
-		forget_counts(tlb);
+		tlb_forget_counts(tlb);
 		for (enum leaf leaf = 0; leaf < LEAVES; leaf++)
 			sweep(tlb, leaf, TLB_LOAD, nr[leaf]);
 	}
@@ -171,7 +164,7 @@ static void test_stores_apart(void)
 	is(tlb_walks(tlb), 1, "golden-cove: a store after a load is no walk");
 
 	for (int i = 0; i < ROUNDS; i++) {
-		forget_counts(tlb);
+		tlb_forget_counts(tlb);
 		sweep(tlb, LEAF_4K, TLB_LOAD, 96);
 		sweep(tlb, LEAF_4K, TLB_STORE, 16);
 	}
@@ -300,6 +293,12 @@ static void test_working_set(void)
 	is(map.working_set[LEAF_4K], 1, "a 4K leaf accessed twice is one");
 	is(map.working_set[LEAF_2M], 2, "two 2M leaves, accessed three times");
 	is(map.working_set[LEAF_1G], 1, "a 1G leaf, at its end");
+	map_forget(&map);
+	touch(&map, 0x1000);
+	touch(&map, 0x7fffffff);
+	is(map.working_set[LEAF_4K], 1, "a 4K leaf, after all was forgotten");
+	is(map.working_set[LEAF_2M], 0, "no 2M leaf, after all was forgotten");
+	is(map.working_set[LEAF_1G], 1, "the last leaf, after all was forgotten");
 	map_free(&map);
 }
 
