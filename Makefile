@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run test bench kernel clean
+.PHONY: run test bench perf kernel clean
 
 run:
 	@lab/run
@@ -10,6 +10,9 @@ test:
 
 bench:
 	@lab/bench
+
+perf:
+	@lab/perf
 
 kernel:
 	@lab/deps
