@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Read a results file, which compare and report share.
+"""Read and write a results file, for all that make one or use it.
 
 A metric is a figure with a name. Its identity is all its fields but those in ABOUT, which say
 what the figure is like: the same identity in two files is the same measurement.
@@ -7,7 +7,9 @@ what the figure is like: the same identity in two files is the same measurement.
 
 import json
 import math
+import os
 import re
+import subprocess
 
 FORMAT = "exmem-perf 1"
 SIZES = ("1G", "2M", "4K")
@@ -132,6 +134,28 @@ def load(path):
     except Error as error:
         raise Error(f"{path}: {error}") from error
     return data
+
+
+def save(data, path):
+    check(data)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1)
+        file.write("\n")
+
+
+def metric(name, value, unit, better="lower", **keys):
+    return {"name": name, **keys, "value": value, "unit": unit, "better": better}
+
+
+def revision():
+    """Of these scripts, if git knows them."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        found = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"],
+                               capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        found = ""
+    return {"revision": found} if found else {}
 
 
 def number(value):

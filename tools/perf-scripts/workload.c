@@ -28,7 +28,7 @@
 #include "tlb-model/model.h"
 
 #define PAGE		4096UL
-#define FILE_PAGES	(512UL << 20 >> 12)
+#define FILE_PAGES	(384UL << 20 >> 12)
 #define RECORD		256
 #define PIPES		2000
 #define PIPE_MESSAGE	1024
