@@ -218,13 +218,20 @@ static bool exmem_cache_put(struct page *page, unsigned long nr)
 	return put;
 }
 
-static void exmem_cache_drain(unsigned int cpu)
+/* Whatever CPUs keep of @nodes goes back there. */
+static void exmem_cache_drain(const nodemask_t *nodes)
 {
-	struct exmem_cache *cache = per_cpu_ptr(&exmem_cache, cpu);
+	struct exmem_cache *cache;
+	int cpu;
 
-	spin_lock(&cache->lock);
-	exmem_cache_shrink(cache, 0, true);
-	spin_unlock(&cache->lock);
+	for_each_possible_cpu(cpu) {
+		cache = per_cpu_ptr(&exmem_cache, cpu);
+		if (!node_isset(cache->nid, *nodes))
+			continue;
+		spin_lock(&cache->lock);
+		exmem_cache_shrink(cache, 0, true);
+		spin_unlock(&cache->lock);
+	}
 }
 
 /* The CPU is gone; a task that was about to use its cache may still do so. */
@@ -307,6 +314,19 @@ static unsigned long exmem_total_on(const nodemask_t *nodes)
 	return sum;
 }
 
+/* Up to @nr pages, if @nid has them: also those that CPUs keep, before another node's. */
+static unsigned long exmem_take_part(int nid, unsigned long nr, struct list_head *runs)
+{
+	unsigned long taken = exmem_node_take(exmem_nodes[nid], nr, 1, runs);
+	nodemask_t node = nodemask_of_node(nid);
+
+	if (taken == nr)
+		return taken;
+
+	exmem_cache_drain(&node);
+	return taken + exmem_node_take(exmem_nodes[nid], nr - taken, 1, runs);
+}
+
 /* A part from each node, for as long as something is missing. */
 static bool exmem_take_parts(const struct exmem_policy *policy, unsigned long nr,
 			     struct list_head *runs)
@@ -319,7 +339,7 @@ static bool exmem_take_parts(const struct exmem_policy *policy, unsigned long nr
 		return false;
 
 	while (nr && (n = exmem_next_node(policy, &left)) != NUMA_NO_NODE) {
-		nr -= exmem_node_take(exmem_nodes[n], nr, 1, &parts);
+		nr -= exmem_take_part(n, nr, &parts);
 		node_clear(n, left);
 	}
 	if (nr) {
@@ -338,7 +358,6 @@ static bool exmem_take_parts(const struct exmem_policy *policy, unsigned long nr
 static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr,
 			     struct list_head *runs)
 {
-	unsigned int cpu;
 	bool taken;
 
 	/* Who asks for more than there can be must not disturb the others. */
@@ -349,8 +368,7 @@ static bool exmem_take_short(const struct exmem_policy *policy, unsigned long nr
 	taken = exmem_take_parts(policy, nr, runs);
 	if (!taken) {
 		WRITE_ONCE(exmem_short, true);
-		for_each_possible_cpu(cpu)
-			exmem_cache_drain(cpu);
+		exmem_cache_drain(&exmem_pool_nodes);
 		taken = exmem_take_parts(policy, nr, runs);
 		WRITE_ONCE(exmem_short, false);
 	}

@@ -65,6 +65,37 @@ TEST_F(numa, figures_add_up)
 		  exmem_node_value(0, "peak_pages") + exmem_node_value(1, "peak_pages"));
 }
 
+/* Go on on some CPU of @nid. */
+static bool run_on(unsigned int nid)
+{
+	unsigned int cpu, on;
+	cpu_set_t set;
+	int i;
+
+	for (i = 0; i < CPU_SETSIZE; i++) {
+		CPU_ZERO(&set);
+		CPU_SET(i, &set);
+		if (!sched_setaffinity(0, sizeof(set), &set) &&
+		    !syscall(SYS_getcpu, &cpu, &on, NULL) && on == nid)
+			return true;
+	}
+	return false;
+}
+
+/* Have a CPU of @nid keep some pages at hand. */
+static void fill_cache(unsigned int nid)
+{
+	int fd = open(EXMEM_DEV, O_RDWR);
+	void *page;
+
+	if (!run_on(nid))
+		return;
+	page = exmem_map(fd, 1, 0);
+	if (page != MAP_FAILED)
+		munmap(page, PAGE);
+	close(fd);
+}
+
 /* Without a policy pages come from the node that the CPU is on. */
 TEST_F(numa, local_first)
 {
@@ -137,6 +168,8 @@ TEST_F(numa, preferred_falls_back)
 {
 	int nid;
 
+	fill_cache(1);
+	ASSERT_TRUE(run_on(0));
 	for (nid = 0; nid < NODES; nid++) {
 		ASSERT_EQ(set_policy(MPOL_PREFERRED, 1UL << nid), 0);
 		ASSERT_NE(exmem_map(self->fd, 100, nid * 100), MAP_FAILED);
@@ -150,6 +183,8 @@ TEST_F(numa, preferred_falls_back)
 
 TEST_F(numa, preferred_many)
 {
+	fill_cache(1);
+	ASSERT_TRUE(run_on(0));
 	ASSERT_EQ(set_policy(MPOL_PREFERRED_MANY, 2), 0);
 	ASSERT_NE(exmem_map(self->fd, 100, 0), MAP_FAILED);
 	EXPECT_EQ(used(1), 100);
