@@ -657,6 +657,17 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 	}
 }
 
+/**
+ * exmem_active - is any page in use?
+ *
+ * The contents of those that are would not survive hibernation. While pages come
+ * and go, one that moves between the sums may be missed, and pages may be taken
+ * after the answer: it is for refusing early, and for all to see. What counts is
+ * the one that ->freeze() gets, in pm.c.
+ *
+ * Context: Any context.
+ * Return: true if it is so.
+ */
 bool exmem_active(void)
 {
 	struct exmem_stats stats;

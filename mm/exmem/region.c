@@ -305,6 +305,26 @@ void exmem_put_runs(struct list_head *runs)
 	}
 }
 
+/*
+ * Clear all pages but those that memory_failure() marked. None is in use, and none
+ * is going to be meanwhile.
+ */
+void exmem_clear_all(void)
+{
+	struct exmem_region *region;
+	unsigned long index, at, good;
+	struct page *page;
+
+	xa_for_each(&exmem_regions, index, region) {
+		page = pfn_to_page(region->pfn);
+		for (at = 0; at < EXMEM_REGION_PAGES; at += good + 1) {
+			good = exmem_good_pages(page + at, EXMEM_REGION_PAGES - at);
+			exmem_arch_clear(page + at, good);
+		}
+		cond_resched();
+	}
+}
+
 static struct exmem_node * __init exmem_node_create(int nid)
 {
 	struct exmem_node *node = exmem_nodes[nid];

@@ -8,6 +8,8 @@
 #include <kunit/test.h>
 #include <linux/cpu.h>
 #include <linux/moduleparam.h>
+#include <linux/platform_device.h>
+#include <linux/pm.h>
 #include <linux/prandom.h>
 #include <linux/set_memory.h>
 #include <linux/vmalloc.h>
@@ -265,6 +267,43 @@ static void exmem_test_zeroing(struct kunit *test)
 			exmem_test_expect_zero(test, page + i, min(page_private(page) - i, 64));
 	exmem_test_free_runs(&runs);
 }
+
+/* What another kernel has left in free pages is gone afterwards. */
+static void exmem_test_clear_all(struct kunit *test)
+{
+	struct page *first = exmem_test_take(test, 64), *last;
+
+	last = exmem_test_take(test, EXMEM_REGION_PAGES) + EXMEM_REGION_PAGES - 64;
+	exmem_test_free_pages(first, 64);
+	exmem_test_free_pages(last + 64 - EXMEM_REGION_PAGES, EXMEM_REGION_PAGES);
+
+	exmem_test_dirty(test, first, 64);
+	exmem_test_dirty(test, last, 64);
+	exmem_clear_all();
+	exmem_test_expect_zero(test, first, 64);
+	exmem_test_expect_zero(test, last, 64);
+}
+
+#ifdef CONFIG_HIBERNATION
+static void exmem_test_hibernation(struct kunit *test)
+{
+	struct device *dev = bus_find_device_by_name(&platform_bus_type, NULL, "exmem");
+	struct page *page = exmem_test_take(test, 1);
+	const struct dev_pm_ops *ops;
+
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	KUNIT_ASSERT_NOT_NULL(test, dev->driver);
+	ops = dev->driver->pm;
+	KUNIT_EXPECT_EQ(test, ops->freeze(dev), -EBUSY);
+	exmem_test_free_pages(page, 1);
+	KUNIT_EXPECT_EQ(test, ops->freeze(dev), 0);
+
+	exmem_test_dirty(test, page, 1);
+	KUNIT_EXPECT_EQ(test, ops->restore(dev), 0);
+	exmem_test_expect_zero(test, page, 1);
+	put_device(dev);
+}
+#endif
 
 static void exmem_test_unmapped(struct kunit *test)
 {
@@ -679,6 +718,9 @@ static void exmem_test_poison_in_use(struct kunit *test)
 	/* Not cleared; and those around it are. */
 	addr = exmem_test_map(test, page + 5, 1);
 	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0xa5, PAGE_SIZE));
+	exmem_test_dirty(test, page + 6, 1);
+	exmem_clear_all();
+	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0xa5, PAGE_SIZE));
 	vunmap(addr);
 	exmem_test_expect_zero(test, page, 5);
 	exmem_test_expect_zero(test, page + 6, 10);
@@ -769,6 +811,10 @@ static struct kunit_case exmem_test_cases[] = {
 	KUNIT_CASE(exmem_test_nodes),
 	KUNIT_CASE(exmem_test_double_free),
 	KUNIT_CASE(exmem_test_zeroing),
+	KUNIT_CASE(exmem_test_clear_all),
+#ifdef CONFIG_HIBERNATION
+	KUNIT_CASE(exmem_test_hibernation),
+#endif
 	KUNIT_CASE(exmem_test_unmapped),
 	KUNIT_CASE(exmem_test_caches),
 	KUNIT_CASE(exmem_test_cache_fragments),
