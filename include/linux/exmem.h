@@ -31,7 +31,8 @@ enum exmem_caller {
 };
 
 /* Front ends, called from where the system calls are, if there is exclusive memory */
-struct file *exmem_mmap_file(unsigned long *flags, unsigned long fd, unsigned long pgoff);
+struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
+			     unsigned long pgoff);
 int exmem_memfd_secret(unsigned int flags);
 
 #ifdef CONFIG_EXMEM
@@ -51,7 +52,6 @@ bool page_is_exmem(const struct page *page);
 
 bool exmem_secretmem_enabled(void);
 
-/* Is any page in use? Its contents would not survive hibernation. */
 bool exmem_active(void);
 
 /**

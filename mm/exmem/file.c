@@ -9,12 +9,18 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/err.h>
 #include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/init.h>
 #include <linux/interval_tree.h>
 #include <linux/list.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/pseudo_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -265,11 +271,15 @@ static void exmem_mapper_free(struct exmem_object *obj, struct exmem_mapper *map
 
 /*
  * Note that @mm maps @obj. The mapping becomes known to unmap_mapping_pages()
- * only after ->mmap() has returned, but before mmap_lock is released.
+ * only after ->mmap() has returned, but before mmap_lock is released. A drop
+ * wants to know that, and only the device has one.
  */
 static int exmem_mapper_add(struct exmem_object *obj, struct mm_struct *mm)
 {
 	struct exmem_mapper *mapper, *next;
+
+	if (obj->caller != EXMEM_CALLER_DEVICE)
+		return 0;
 
 	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
 		if (mapper->mm == mm)
@@ -320,11 +330,22 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
 	return 0;
 }
 
+/* The request that added the runs in @grown is over: they stay, or go if @failed. */
+static void exmem_grow_end(struct exmem_object *obj, struct list_head *grown, bool failed)
+{
+	struct exmem_run *run, *next;
+
+	list_for_each_entry_safe(run, next, grown, list) {
+		list_del(&run->list);
+		if (failed)
+			exmem_run_free(obj, run);
+	}
+}
+
 /* Take what is missing of @vma's first @take pages, and map the first @map of them. */
 static int exmem_populate(struct exmem_object *obj, struct vm_area_struct *vma,
 			  unsigned long take, unsigned long map)
 {
-	struct exmem_run *run, *next;
 	LIST_HEAD(grown);
 	int ret;
 
@@ -333,11 +354,28 @@ static int exmem_populate(struct exmem_object *obj, struct vm_area_struct *vma,
 		ret = exmem_grow(obj, vma->vm_pgoff, vma->vm_pgoff + take - 1, &grown);
 	if (!ret && map)
 		ret = exmem_map(obj, vma, map);
-	list_for_each_entry_safe(run, next, &grown, list) {
-		list_del(&run->list);
-		if (ret)
-			exmem_run_free(obj, run);
-	}
+	exmem_grow_end(obj, &grown, ret);
+	return ret;
+}
+
+/**
+ * exmem_file_take - take pages from the pool before the file is mapped
+ * @file: a memory object, empty
+ * @nr: how many, from offset 0 on
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM; the object is empty then.
+ */
+int exmem_file_take(struct file *file, unsigned long nr)
+{
+	struct exmem_object *obj = file->private_data;
+	LIST_HEAD(grown);
+	int ret;
+
+	mutex_lock(&obj->lock);
+	ret = exmem_grow(obj, 0, nr - 1, &grown);
+	exmem_grow_end(obj, &grown, ret);
+	mutex_unlock(&obj->lock);
 	return ret;
 }
 
@@ -384,7 +422,8 @@ int exmem_file_mmap(struct file *file, struct vm_area_struct *vma, unsigned long
  * @vmf: what is to be mapped
  *
  * Context: ->fault().
- * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no such page.
+ * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no such page;
+ * VM_FAULT_OOM if there is no memory for a page table.
  */
 vm_fault_t exmem_file_fault(struct vm_fault *vmf)
 {
@@ -423,13 +462,26 @@ int exmem_file_split(struct vm_area_struct *vma, unsigned long addr)
 	return ret;
 }
 
+/* Does any mapping show a part of @run? */
+static bool exmem_run_mapped(struct exmem_object *obj, const struct exmem_run *run)
+{
+	bool mapped;
+
+	i_mmap_lock_read(&obj->mapping);
+	mapped = vma_interval_tree_iter_first(&obj->mapping.i_mmap, run->offset.start,
+					      run->offset.last);
+	i_mmap_unlock_read(&obj->mapping);
+	return mapped;
+}
+
 /**
  * exmem_file_unmapped - give back the pages that no mapping shows any more
- * @vma: mapping that is gone; the object's others show all of it, or nothing
+ * @vma: mapping that is gone
  *
  * For objects that nobody can map anew. The mappings of such an object overlap
- * for as long as mremap() takes, and no longer: it makes the new one before it
- * removes the old.
+ * for as long as mremap() takes, which makes the new one before it removes the
+ * old; and for longer if it can't remove the old one. No run reaches across the
+ * border of a mapping: exmem_file_split() has seen to that.
  *
  * Context: ->close(): @vma is not in i_mmap any more, its pages are not mapped,
  * and no CPU can use a TLB entry for one.
@@ -438,14 +490,34 @@ void exmem_file_unmapped(struct vm_area_struct *vma)
 {
 	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
 	struct exmem_object *obj = vma->vm_file->private_data;
-	struct vm_area_struct *other;
+	struct interval_tree_node *node, *next;
 
 	mutex_lock(&obj->lock);
-	i_mmap_lock_read(&obj->mapping);
-	other = vma_interval_tree_iter_first(&obj->mapping.i_mmap, first, last);
-	i_mmap_unlock_read(&obj->mapping);
-	if (!other)
-		exmem_free_range(obj, first, last);
+	for (node = interval_tree_iter_first(&obj->runs, first, last); node; node = next) {
+		struct exmem_run *run = container_of(node, struct exmem_run, offset);
+
+		next = interval_tree_iter_next(node, first, last);
+		if (!exmem_run_mapped(obj, run))
+			exmem_run_free(obj, run);
+	}
+	mutex_unlock(&obj->lock);
+}
+
+/**
+ * exmem_object_trim - give back the pages behind the end
+ * @obj: a memory object
+ * @nr: how many pages it keeps, from offset 0 on
+ *
+ * For pages that are mapped nowhere. If there is no memory to cut a run in two,
+ * they all stay, until the object goes.
+ *
+ * Context: Process context. May sleep.
+ */
+void exmem_object_trim(struct exmem_object *obj, unsigned long nr)
+{
+	mutex_lock(&obj->lock);
+	if (!exmem_split_runs(obj, nr))
+		exmem_free_range(obj, nr, ULONG_MAX);
 	mutex_unlock(&obj->lock);
 }
 
@@ -559,6 +631,55 @@ void exmem_object_attach(struct exmem_object *obj, struct file *file)
 	file->private_data = obj;
 }
 
+/* Where files are that no device node stands for. */
+static struct vfsmount *exmem_mnt __ro_after_init;
+
+static struct file *exmem_file_make(const char *class, const char *name,
+				    const struct file_operations *fops)
+{
+	struct inode *inode;
+	struct file *file;
+
+	if (IS_ERR(exmem_mnt))
+		return ERR_CAST(exmem_mnt);
+	inode = anon_inode_make_secure_inode(exmem_mnt->mnt_sb, class, NULL);
+	if (IS_ERR(inode))
+		return ERR_CAST(inode);
+	file = alloc_file_pseudo(inode, exmem_mnt, name, O_RDWR, fops);
+	if (IS_ERR(file))
+		iput(inode);
+	return file;
+}
+
+/**
+ * exmem_file_new - make a file that is a memory object, with an inode of its own
+ * @class: what security modules know such files by
+ * @name: what /proc calls it
+ * @fops: its operations, exmem_file_release() among them
+ * @caller: the front end that its pages are taken for
+ *
+ * What is not executable here is refused by mmap() itself, before it unmaps
+ * anything. Nor does PROT_READ imply PROT_EXEC for those who had it so.
+ *
+ * Context: Process context. May sleep.
+ * Return: the file, -ENFILE, -ENOMEM, or what a security module has to say.
+ */
+struct file *exmem_file_new(const char *class, const char *name,
+			    const struct file_operations *fops, enum exmem_caller caller)
+{
+	struct exmem_object *obj = exmem_object_new(caller);
+	struct file *file;
+
+	if (!obj)
+		return ERR_PTR(-ENOMEM);
+	file = exmem_file_make(class, name, fops);
+	if (IS_ERR(file))
+		kfree(obj);
+	else
+		exmem_object_attach(obj, file);
+	return file;
+}
+
 /**
  * exmem_file_release - give back all that a memory object owns
  * @inode: what the file was opened on
@@ -581,3 +702,27 @@ int exmem_file_release(struct inode *inode, struct file *file)
 	kfree(obj);
 	return 0;
 }
+
+/* One superblock for all: it says what memfd_secret() has always said. */
+static int exmem_init_fs_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, SECRETMEM_MAGIC) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type exmem_fs = {
+	.name			= "exmem",
+	.init_fs_context	= exmem_init_fs_context,
+	.kill_sb		= kill_anon_super,
+};
+
+static int __init exmem_file_init(void)
+{
+	if (nodes_empty(exmem_pool_nodes))
+		return 0;
+	exmem_mnt = kern_mount(&exmem_fs);
+	if (IS_ERR(exmem_mnt))
+		return PTR_ERR(exmem_mnt);
+	exmem_mnt->mnt_flags |= MNT_NOEXEC;
+	return 0;
+}
+fs_initcall(exmem_file_init);

@@ -5,13 +5,13 @@
 
 #include <linux/cpuset.h>
 #include <linux/exmem.h>
+#include <linux/fs.h>
 #include <linux/mm_types.h>
 #include <linux/nodemask.h>
 #include <linux/spinlock.h>
 #include <linux/topology.h>
 
 struct exmem_object;
-struct file;
 struct seq_file;
 struct vm_fault;
 
@@ -64,6 +64,7 @@ unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigne
 void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr);
 void exmem_node_put(struct page *page, unsigned long nr);
 void exmem_put_runs(struct list_head *runs);
+void exmem_clear_all(void);
 void exmem_own(struct page *page, unsigned long nr);
 bool exmem_disown(struct exmem_region *region, struct page *page, unsigned long nr);
 int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_splits *splits);
@@ -118,6 +119,10 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
 /* Memory objects, for front ends */
 struct exmem_object *exmem_object_new(enum exmem_caller caller);
 void exmem_object_attach(struct exmem_object *obj, struct file *file);
+void exmem_object_trim(struct exmem_object *obj, unsigned long nr);
+struct file *exmem_file_new(const char *class, const char *name,
+			    const struct file_operations *fops, enum exmem_caller caller);
+int exmem_file_take(struct file *file, unsigned long nr);
 int exmem_file_mmap(struct file *file, struct vm_area_struct *vma, unsigned long take,
 		    unsigned long map);
 vm_fault_t exmem_file_fault(struct vm_fault *vmf);

@@ -3,13 +3,13 @@
  * Exclusive memory: MAP_EXCLUSIVE. Each such mapping is an object of its own,
  * without a file descriptor, for one process alone.
  */
-#include <linux/anon_inodes.h>
 #include <linux/err.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
-#include <linux/slab.h>
+#include <linux/sched.h>
 #include <linux/sysctl.h>
 
 #include "internal.h"
@@ -29,9 +29,12 @@ static const struct vm_operations_struct exmem_mmap_vm_ops = {
 	.close		= exmem_file_unmapped,
 };
 
+/*
+ * The pages are there. remap_file_pages() comes here, too: with all of a mapping,
+ * whose pages have just gone back, or with a part of one, which it can't have.
+ */
 static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	/* remap_file_pages() */
 	if (mapping_mapped(file->f_mapping))
 		return -EINVAL;
 
@@ -45,40 +48,51 @@ static const struct file_operations exmem_mmap_fops = {
 	.release	= exmem_file_release,
 };
 
+static bool exmem_mmap_form(unsigned long len, unsigned long flags, unsigned long fd,
+			    unsigned long pgoff)
+{
+	return len && (flags & MAP_TYPE) == MAP_SHARED_VALIDATE && flags & MAP_ANONYMOUS &&
+	       !(flags & ~EXMEM_MMAP_FLAGS) && (int)fd == -1 && !pgoff;
+}
+
 /**
  * exmem_mmap_file - what a mapping with MAP_EXCLUSIVE maps
+ * @len: length of the mapping
  * @flags: flags of the mapping; those of one of a file when this returns
  * @fd: file descriptor that mmap() got, in vain
  * @pgoff: offset that mmap() got, in pages, in vain
  *
+ * The file has its pages when this returns: if there are too few, the address
+ * space is as it was.
+ *
  * Context: Process context. May sleep.
  * Return: a file, which the mapping is going to hold; -EINVAL unless this is a
  * mapping as it has to be, -EPERM if the administrator does not want it, -ENOMEM
- * if there is no pool, or no memory, -ENFILE.
+ * if there is no pool, or not enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE.
  */
-struct file *exmem_mmap_file(unsigned long *flags, unsigned long fd, unsigned long pgoff)
+struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
+			     unsigned long pgoff)
 {
-	struct exmem_object *obj;
 	struct file *file;
+	int ret;
 
-	if ((*flags & MAP_TYPE) != MAP_SHARED_VALIDATE || !(*flags & MAP_ANONYMOUS) ||
-	    *flags & ~EXMEM_MMAP_FLAGS || (int)fd != -1 || pgoff)
+	if (!exmem_mmap_form(len, *flags, fd, pgoff))
 		return ERR_PTR(-EINVAL);
 	if (!READ_ONCE(exmem_mmap_enabled))
 		return ERR_PTR(-EPERM);
-	if (nodes_empty(exmem_pool_nodes))
+	if (nodes_empty(exmem_pool_nodes) || len > TASK_SIZE)
 		return ERR_PTR(-ENOMEM);
 
-	obj = exmem_object_new(EXMEM_CALLER_MMAP);
-	if (!obj)
-		return ERR_PTR(-ENOMEM);
-	file = anon_inode_getfile("[exclusive_memory]", &exmem_mmap_fops, obj, O_RDWR);
-	if (IS_ERR(file)) {
-		kfree(obj);
+	file = exmem_file_new("[exclusive_memory]", "exclusive_memory", &exmem_mmap_fops,
+			      EXMEM_CALLER_MMAP);
+	if (IS_ERR(file))
 		return file;
+	ret = exmem_file_take(file, PAGE_ALIGN(len) >> PAGE_SHIFT);
+	if (ret) {
+		fput(file);
+		return ERR_PTR(ret);
 	}
 
-	exmem_object_attach(obj, file);
 	/* All others are known here, and MAP_SHARED_VALIDATE does not know all of them. */
 	*flags = (*flags & ~(MAP_TYPE | MAP_EXCLUSIVE)) | MAP_SHARED;
 	return file;

@@ -4,28 +4,26 @@
  * gain without a change. A file is what it was before, a size that is set once
  * and memory to be mapped, but what memory it takes is taken by mmap().
  */
-#include <linux/anon_inodes.h>
 #include <linux/err.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
 #include <linux/sysctl.h>
 
 #include "internal.h"
 
 static bool exmem_secretmem __read_mostly = true;
 
-static unsigned long exmem_secretmem_pages(struct file *file)
+static unsigned long exmem_secretmem_pages(const struct inode *inode)
 {
-	return DIV_ROUND_UP_ULL(i_size_read(file_inode(file)), PAGE_SIZE);
+	return DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE);
 }
 
 static vm_fault_t exmem_secretmem_fault(struct vm_fault *vmf)
 {
-	if (vmf->pgoff >= exmem_secretmem_pages(vmf->vma->vm_file))
+	if (vmf->pgoff >= exmem_secretmem_pages(file_inode(vmf->vma->vm_file)))
 		return VM_FAULT_SIGBUS;
 	return exmem_file_fault(vmf);
 }
@@ -34,35 +32,62 @@ static const struct vm_operations_struct exmem_secretmem_vm_ops = {
 	.fault		= exmem_secretmem_fault,
 };
 
+/* A file without a size, all of which may come within its end. */
+static int exmem_secretmem_mmap_all(struct file *file, struct vm_area_struct *vma)
+{
+	int ret = exmem_file_mmap(file, vma, vma_pages(vma), 0);
+	unsigned long size = exmem_secretmem_pages(file_inode(file));
+
+	/* It got one meanwhile: either here or there, what was taken is seen. */
+	if (size)
+		exmem_object_trim(file->private_data, size);
+	return ret;
+}
+
 /*
  * What lies beyond the end of a file that has a size stays there, and needs no
  * pages. While it has none, all that is mapped may come within its end, and must
- * not fault for lack of memory then.
+ * not fault for lack of a page then.
  */
 static int exmem_secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	unsigned long size = exmem_secretmem_pages(file), nr = vma_pages(vma);
+	unsigned long size = exmem_secretmem_pages(file_inode(file)), nr = vma_pages(vma);
 
 	vma->vm_ops = &exmem_secretmem_vm_ops;
 	if (!size)
-		return exmem_file_mmap(file, vma, nr, 0);
+		return exmem_secretmem_mmap_all(file, vma);
 	nr = size > vma->vm_pgoff ? min(nr, size - vma->vm_pgoff) : 0;
 	return exmem_file_mmap(file, vma, nr, nr);
+}
+
+/* Who has the file by its name may be about to give it a size. */
+static int exmem_secretmem_release(struct inode *inode, struct file *file)
+{
+	inode_lock(inode);
+	inode->i_private = NULL;
+	inode_unlock(inode);
+	return exmem_file_release(inode, file);
 }
 
 static const struct file_operations exmem_secretmem_fops = {
 	.mmap		= exmem_secretmem_mmap,
 	.show_fdinfo	= exmem_file_show_fdinfo,
-	.release	= exmem_file_release,
+	.release	= exmem_secretmem_release,
 };
 
-/* A size is set once. */
+/* A size is set once. Then nobody can reach what was taken for beyond the end. */
 static int exmem_secretmem_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 				   struct iattr *iattr)
 {
-	if (iattr->ia_valid & ATTR_SIZE && i_size_read(d_inode(dentry)))
+	struct inode *inode = d_inode(dentry);
+	int ret;
+
+	if (iattr->ia_valid & ATTR_SIZE && i_size_read(inode))
 		return -EINVAL;
-	return simple_setattr(idmap, dentry, iattr);
+	ret = simple_setattr(idmap, dentry, iattr);
+	if (!ret && iattr->ia_valid & ATTR_SIZE && iattr->ia_size && inode->i_private)
+		exmem_object_trim(inode->i_private, exmem_secretmem_pages(inode));
+	return ret;
 }
 
 static const struct inode_operations exmem_secretmem_iops = {
@@ -71,23 +96,18 @@ static const struct inode_operations exmem_secretmem_iops = {
 
 static struct file *exmem_secretmem_file(void)
 {
-	struct exmem_object *obj = exmem_object_new(EXMEM_CALLER_SECRETMEM);
+	struct file *file = exmem_file_new("[secretmem]", "secretmem", &exmem_secretmem_fops,
+					   EXMEM_CALLER_SECRETMEM);
 	struct inode *inode;
-	struct file *file;
 
-	if (!obj)
-		return ERR_PTR(-ENOMEM);
-	file = anon_inode_create_getfile("[secretmem]", &exmem_secretmem_fops, obj, O_RDWR, NULL);
-	if (IS_ERR(file)) {
-		kfree(obj);
+	if (IS_ERR(file))
 		return file;
-	}
 
-	exmem_object_attach(obj, file);
 	file->f_flags |= O_LARGEFILE;
 	inode = file_inode(file);
 	inode->i_op = &exmem_secretmem_iops;
 	inode->i_mode |= S_IFREG;
+	inode->i_private = file->private_data;
 	return file;
 }
 
@@ -106,13 +126,15 @@ bool exmem_secretmem_enabled(void)
  * @flags: what memfd_secret() got, and found good
  *
  * Context: Process context. May sleep.
- * Return: a file descriptor, -EMFILE, -ENFILE or -ENOMEM.
+ * Return: a file descriptor, -EMFILE, -ENFILE, -ENOMEM, or what a security module
+ * has to say.
  */
 int exmem_memfd_secret(unsigned int flags)
 {
-	int fd = get_unused_fd_flags(flags & O_CLOEXEC);
 	struct file *file;
+	int fd;
 
+	fd = get_unused_fd_flags(flags & O_CLOEXEC);
 	if (fd < 0)
 		return fd;
 	file = exmem_secretmem_file();
