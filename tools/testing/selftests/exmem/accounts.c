@@ -31,12 +31,18 @@ FIXTURE_VARIANT_ADD(accounts, device) { .front = EXMEM_FRONT_DEVICE };
 FIXTURE_VARIANT_ADD(accounts, map_exclusive) { .front = EXMEM_FRONT_MMAP };
 FIXTURE_VARIANT_ADD(accounts, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
 
-static void become_user(void)
+/* With 0 as @saved it is possible to come back. */
+static void become(uid_t user, uid_t saved)
 {
 	struct rlimit limit = { LIMIT * PAGE, LIMIT * PAGE };
 
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(USER, USER, USER))
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(user, user, saved))
 		_exit(99);
+}
+
+static void become_user(void)
+{
+	become(USER, USER);
 }
 
 static bool can_take(long pages)
@@ -61,8 +67,8 @@ static long ask_charged(void)
 	return LIMIT - low;
 }
 
-/* What is charged to the user, or -1. Never more than the limit, nor less than nothing. */
-static long charged(void)
+/* What is charged to a user, or -1. Never more than the limit, nor less than nothing. */
+static long charged_to(uid_t user)
 {
 	long value = -1;
 	int fds[2];
@@ -72,7 +78,7 @@ static long charged(void)
 		return -1;
 	pid = fork();
 	if (!pid) {
-		become_user();
+		become(user, user);
 		/* Less than nothing is charged if more can be had than the limit. */
 		value = can_take(LIMIT + 1) ? -2 : ask_charged();
 		_exit(write(fds[1], &value, sizeof(value)) < 0);
@@ -83,6 +89,11 @@ static long charged(void)
 	close(fds[0]);
 	waitpid(pid, NULL, 0);
 	return value;
+}
+
+static long charged(void)
+{
+	return charged_to(USER);
 }
 
 FIXTURE_SETUP(accounts)
@@ -129,6 +140,12 @@ static void end_by(enum way way, char *p, long pages, int fd)
 	case WAY_EXEC:
 		execl("/bin/true", "true", NULL);
 		_exit(1);
+	case WAY_NEW_USER:
+		if (seteuid(0) || setresuid(USER + 1, USER + 1, USER + 1))
+			_exit(4);
+		munmap(p, pages * PAGE);
+		close(fd);
+		break;
 	case WAY_REPLACED:
 		mmap(p, pages * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		close(fd);
@@ -149,7 +166,7 @@ TEST_F(accounts, every_way_out)
 			int fd = open_front(LIMIT + 1);
 			char *p;
 
-			become_user();
+			become(USER, way == WAY_NEW_USER ? 0 : USER);
 			p = map_front(fd, 100);
 			if (p == MAP_FAILED || ask_charged() != 100)
 				_exit(1);
@@ -164,6 +181,7 @@ TEST_F(accounts, every_way_out)
 		ASSERT_EQ(waitpid(pid, &status, 0), pid);
 		EXPECT_EQ(status, way == WAY_KILL ? SIGKILL : 0);
 		EXPECT_EQ(charged(), 0);
+		EXPECT_EQ(charged_to(USER + 1), 0);
 		EXPECT_EQ(exmem_free(), self->total);
 	}
 }

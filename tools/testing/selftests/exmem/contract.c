@@ -5,15 +5,19 @@
  * root and a pool that nobody else uses: exmem=64M.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
+#include <linux/suspend_ioctls.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -109,6 +113,33 @@ TEST_F(contract, prot_exec)
 	EXPECT_EQ(errno, EACCES);
 }
 
+/* Who has PROT_READ imply PROT_EXEC gets what can be read, where it can't be executed. */
+TEST_F(contract, read_implies_exec)
+{
+	bool noexec = variant->front != EXMEM_FRONT_DEVICE;
+	int fd = open_front(1);
+	struct statvfs st;
+	char *p;
+
+	if (!noexec) {
+		ASSERT_EQ(statvfs("/dev", &st), 0);
+		noexec = st.f_flag & ST_NOEXEC;
+	}
+	ASSERT_NE(personality(READ_IMPLIES_EXEC), -1);
+	p = map_front(fd, 1);
+	if (!noexec) {
+		EXPECT_EQ(p, MAP_FAILED);
+		EXPECT_EQ(errno, EPERM);
+		return;
+	}
+	ASSERT_NE(p, MAP_FAILED);
+	*p = 42;
+	EXPECT_EQ(mprotect(p, PAGE, PROT_READ), 0);
+	EXPECT_EQ(*p, 42);
+	EXPECT_EQ(mprotect(p, PAGE, PROT_READ | PROT_EXEC), -1);
+	EXPECT_EQ(errno, EACCES);
+}
+
 /* In a child: what it sees at @p, 256 for nothing. */
 static int child_sees(char *p)
 {
@@ -196,14 +227,26 @@ TEST_F(contract, pass_by_scm_rights)
 	EXPECT_EQ(used(), 0);
 }
 
+static int open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 TEST_F(contract, pass_by_pidfd_getfd)
 {
-	int fd, got, pidfd, status, ready[2];
+	int fd, got, pidfd, status, ready[2], files = open_files();
 	char *p, c;
 	pid_t pid;
 
 	if (!has_fd()) {
-		EXPECT_EQ(open_front(1), -1);
+		ASSERT_NE(map_front(-1, 1), MAP_FAILED);
+		EXPECT_EQ(open_files(), files);
 		return;
 	}
 	ASSERT_EQ(pipe(ready), 0);
@@ -357,6 +400,75 @@ TEST_F(contract, no_change_of_sort)
 	EXPECT_EQ(used(), 0);
 }
 
+/* Nor into a part of it: what is around keeps what it has. */
+TEST_F(contract, remap_file_pages)
+{
+	int i, fd = open_front(5);
+	char *p = map_front(fd, 5);
+
+	ASSERT_NE(p, MAP_FAILED);
+	for (i = 0; i < 5; i++)
+		p[i * PAGE] = i + 1;
+	if (has_fd()) {
+		EXPECT_EQ(remap_file_pages(p + PAGE, 2 * PAGE, 0, 0, 0), 0);
+		EXPECT_EQ(p[PAGE], 1);
+		EXPECT_EQ(p[2 * PAGE], 2);
+		EXPECT_EQ(used(), 5);
+	} else {
+		EXPECT_EQ(remap_file_pages(p + PAGE, 2 * PAGE, 0, 0, 0), -1);
+		EXPECT_EQ(errno, EINVAL);
+		/* remap_file_pages() has unmapped them by then. */
+		EXPECT_EQ(touch(p + PAGE, -1), SIGSEGV);
+		EXPECT_EQ(touch(p + 2 * PAGE, -1), SIGSEGV);
+		EXPECT_EQ(used(), 3);
+	}
+	EXPECT_EQ(p[0], 1);
+	EXPECT_EQ(p[3 * PAGE], 4);
+	EXPECT_EQ(p[4 * PAGE], 5);
+	munmap(p, 5 * PAGE);
+	close(fd);
+	EXPECT_EQ(used(), 0);
+}
+
+/* What a request for too much was to replace is still there. */
+TEST_F(contract, failed_replacement)
+{
+	static const struct { size_t pages; int prot, error; } bad[] = {
+		{ 17, PROT_READ, EAGAIN }, { 16, PROT_READ | PROT_EXEC, EPERM }, { 0, 0, EINVAL },
+		{ 1UL << 46, PROT_READ, ENOMEM }, { -1UL >> 12, PROT_READ, ENOMEM },
+	};
+	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
+	size_t i;
+	char *p;
+
+	if (has_fd())
+		return;
+	p = mmap(NULL, 100 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	memset(p, 0x5a, 100 * PAGE);
+	EXPECT_EQ(exmem_front_map(variant->front, -1, p, (self->total + 1) * PAGE, PROT_READ),
+		  MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_TRUE(all_bytes(p, 0x5a, 100 * PAGE));
+
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	ASSERT_EQ(setresuid(4711, 4711, 4711), 0);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(exmem_front_map(variant->front, -1, p, bad[i].pages * PAGE, bad[i].prot),
+			  MAP_FAILED);
+		EXPECT_EQ(errno, bad[i].error);
+		EXPECT_TRUE(all_bytes(p, 0x5a, 100 * PAGE));
+		EXPECT_EQ(used(), 0);
+	}
+	/* Nothing is charged any more for what failed after its pages were taken. */
+	EXPECT_EQ(exmem_front_map(variant->front, -1, p, 16 * PAGE, PROT_READ), p);
+	EXPECT_EQ(used(), 16);
+	/* Its replacement is taken before it goes. */
+	EXPECT_EQ(exmem_front_map(variant->front, -1, p, 16 * PAGE, PROT_READ), MAP_FAILED);
+	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_EQ(used(), 16);
+}
+
 TEST_F(contract, memlock)
 {
 	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
@@ -425,6 +537,34 @@ static bool smaps_has(const void *p, const char *name, const char *text)
 	}
 	fclose(f);
 	return found;
+}
+
+/* Is the mapping at @p called @name? */
+static bool maps_has(const void *p, const char *name)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long start;
+	bool found = false;
+	char line[512];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%lx-", &start) == 1 && start == (uintptr_t)p &&
+			strstr(line, name);
+	fclose(f);
+	return found;
+}
+
+TEST_F(contract, name)
+{
+	static const char *const names[] = {
+		[EXMEM_FRONT_DEVICE] = " /dev/exclusive_memory\n",
+		[EXMEM_FRONT_MMAP] = " /exclusive_memory (deleted)\n",
+		[EXMEM_FRONT_SECRETMEM] = " /secretmem (deleted)\n",
+	};
+	char *p = map_front(open_front(1), 1);
+
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_TRUE(maps_has(p, names[variant->front]));
 }
 
 static int register_uffd(void *p)
@@ -530,6 +670,24 @@ TEST_F(contract, no_hibernation)
 	EXPECT_TRUE(file_has("/sys/power/disk", "[disabled]"));
 	EXPECT_FALSE(put("/sys/power/state", "disk"));
 	EXPECT_EQ(errno, EPERM);
+}
+
+/* Nor if it is taken when it has been asked already whether the system may hibernate. */
+TEST_F(contract, no_image_of_pages_in_use)
+{
+	int in_suspend, snapshot = open("/dev/snapshot", O_RDONLY), fd = open_front(1);
+	char *p;
+
+	ASSERT_GE(snapshot, 0);
+	p = map_front(fd, 1);
+	ASSERT_NE(p, MAP_FAILED);
+	*p = 42;
+	ASSERT_EQ(ioctl(snapshot, SNAPSHOT_FREEZE, 0), 0);
+	EXPECT_EQ(ioctl(snapshot, SNAPSHOT_CREATE_IMAGE, &in_suspend), -1);
+	EXPECT_EQ(errno, EBUSY);
+	EXPECT_EQ(ioctl(snapshot, SNAPSHOT_UNFREEZE, 0), 0);
+	EXPECT_EQ(*p, 42);
+	close(snapshot);
 }
 
 TEST_HARNESS_MAIN

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Whatever allocation fails inside open() or mmap() of exclusive memory, the
- * call fails cleanly and leaves nothing behind. Needs root, exmem=8M or more,
+ * Whatever allocation fails inside open(), mmap() and others that have to do with
+ * exclusive memory, the call fails cleanly and leaves nothing behind. Needs root, exmem=8M or more,
  * and CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC with debugfs.
  */
 #define _GNU_SOURCE
@@ -143,6 +143,97 @@ TEST_F_TIMEOUT(faults, mmap, 300)
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 5);
+}
+
+/* As much as the limit allows, in place of something else. A charge that stayed shows. */
+TEST_F_TIMEOUT(faults, map_exclusive, 300)
+{
+	int i, left = 0, failures = 0;
+	char *old, *p;
+
+	for (i = 1; i < MAX_NTH && !left; i++) {
+		old = mmap(NULL, 1300 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(old, MAP_FAILED);
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, old, 1300 * PAGE, PROT_READ);
+		left = fail_nth(self->nth, 0);
+		if (p == MAP_FAILED) {
+			failures++;
+			EXPECT_EQ(errno, ENOMEM);
+			EXPECT_EQ(exmem_free(), self->total);
+		} else {
+			EXPECT_EQ(exmem_free(), self->total - 1300);
+		}
+		munmap(old, 1300 * PAGE);
+		ASSERT_EQ(exmem_free(), self->total);
+	}
+	EXPECT_GT(left, 0);
+	EXPECT_GT(failures, 5);
+}
+
+/* Is anything mapped there? */
+static bool is_mapped(char *p)
+{
+	return !msync(p, PAGE, MS_ASYNC);
+}
+
+/*
+ * When mremap() can't remove the old mapping, both stay. What goes is what neither
+ * shows any more, whichever is unmapped first.
+ */
+TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
+{
+	char *to = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i, left = 0, failures = 0, both = 0;
+	char *p, *q;
+
+	for (i = 1; i < MAX_NTH && !left; i++) {
+		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, 10 * PAGE, PROT_READ);
+		ASSERT_NE(p, MAP_FAILED);
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		q = mremap(p + 3 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+		left = fail_nth(self->nth, 0);
+		EXPECT_EQ(exmem_free(), self->total - 10);
+		failures += q == MAP_FAILED;
+		both += q != MAP_FAILED && is_mapped(p + 3 * PAGE);
+		if (i % 2 && q != MAP_FAILED) {
+			munmap(q, 4 * PAGE);
+			munmap(p, 3 * PAGE);
+			munmap(p + 3 * PAGE, 7 * PAGE);
+		} else {
+			munmap(p, 10 * PAGE);
+			EXPECT_EQ(exmem_free(), self->total - (q == MAP_FAILED ? 0 : 4));
+			munmap(to, 4 * PAGE);
+		}
+		ASSERT_EQ(exmem_free(), self->total);
+	}
+	EXPECT_GT(left, 0);
+	EXPECT_GT(failures, 0);
+	EXPECT_GT(both, 0);
+}
+
+/* A file gets its size. If what is beyond can't be cut off, it goes with the file. */
+TEST_F_TIMEOUT(faults, memfd_secret, 300)
+{
+	int i, fd, left = 0, failures = 0;
+	char *p;
+
+	for (i = 1; i < MAX_NTH && !left; i++) {
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		fd = syscall(SYS_memfd_secret, 0);
+		p = exmem_map(fd, 10, 0);
+		if (p == MAP_FAILED || ftruncate(fd, PAGE))
+			failures++;
+		left = fail_nth(self->nth, 0);
+		if (left)
+			EXPECT_EQ(exmem_free(), self->total - 1);
+		if (p != MAP_FAILED)
+			munmap(p, 10 * PAGE);
+		close(fd);
+		ASSERT_EQ(exmem_free(), self->total);
+	}
+	EXPECT_GT(left, 0);
+	EXPECT_GT(failures, 3);
 }
 
 TEST_HARNESS_MAIN

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An object keeps nothing of processes that have mapped it and are gone. Needs
+ * Objects keep nothing of processes that have mapped them and are gone. Needs
  * root, /proc/slabinfo, a pool, and a kernel without KASAN: its quarantine keeps
  * what is freed.
  */
+#define _GNU_SOURCE
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "exmem.h"
 #include "../kselftest_harness.h"
 
 #define CHILDREN	500
+#define TOGETHER	100
 
 static long mm_structs(void)
 {
@@ -34,6 +37,34 @@ TEST(mappers_are_forgotten)
 		ASSERT_EQ(status, 0);
 	}
 	EXPECT_LT(mm_structs(), before + CHILDREN / 2);
+}
+
+/* What can't be dropped need not know who has mapped it. */
+TEST(memfd_secret_keeps_no_mappers)
+{
+	int i, status, ready[2], fd = syscall(SYS_memfd_secret, 0);
+	pid_t pids[TOGETHER];
+	long before;
+	char c;
+
+	ASSERT_EQ(ftruncate(fd, PAGE), 0);
+	ASSERT_EQ(pipe(ready), 0);
+	before = mm_structs();
+	for (i = 0; i < TOGETHER; i++) {
+		pids[i] = fork();
+		if (!pids[i]) {
+			if (exmem_map(fd, 1, 0) == MAP_FAILED || write(ready[1], "!", 1) != 1)
+				_exit(1);
+			pause();
+		}
+		ASSERT_EQ(read(ready[0], &c, 1), 1);
+	}
+	EXPECT_GE(mm_structs(), before + TOGETHER / 2);
+	for (i = 0; i < TOGETHER; i++) {
+		kill(pids[i], SIGKILL);
+		ASSERT_EQ(waitpid(pids[i], &status, 0), pids[i]);
+	}
+	EXPECT_LT(mm_structs(), before + TOGETHER / 2);
 }
 
 TEST_HARNESS_MAIN

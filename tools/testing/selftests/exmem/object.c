@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory objects: what happens to mappings when a range is dropped, and what
- * fdinfo shows. Needs root and a pool: exmem=64M.
+ * Memory objects: what happens to mappings when a range is dropped, what fdinfo
+ * shows, and races. Needs root and a pool: exmem=64M.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "exmem.h"
 #include "../kselftest_harness.h"
@@ -328,6 +329,8 @@ static struct {
 	int fd;
 	bool stop;
 	long mapped, dropped, looked, forked, wrong;
+	long unmapped, moved, remapped, faults;
+	pthread_barrier_t begin, end;
 } race;
 
 static bool stopped(void)
@@ -419,6 +422,176 @@ TEST_F(object, races)
 	EXPECT_GT(race.looked, 10);
 	EXPECT_GT(race.forked, 2);
 	EXPECT_EQ(exmem_drop(self->fd, 0, RACE_PAGES + 1), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* Where mmap() puts nothing by itself. */
+#define ARENA_PAGES	64
+#define ARENA		0x200000000000UL
+
+/* A part of the arena. */
+static char *any_part(size_t *size)
+{
+	int at = rand() % ARENA_PAGES;
+
+	*size = (1 + rand() % (ARENA_PAGES - at)) * PAGE;
+	return (char *)ARENA + at * PAGE;
+}
+
+static void *race_exclusive(void *unused)
+{
+	size_t size, i;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		if (exmem_front_map(EXMEM_FRONT_MMAP, -1, p, size, PROT_READ | PROT_WRITE) != p)
+			continue;
+		race.mapped++;
+		for (i = 0; i < size; i += PAGE)
+			touch(p + i, 0x5a);
+	}
+	return NULL;
+}
+
+static void *race_unmap(void *unused)
+{
+	size_t size;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		race.unmapped += !munmap(p, size);
+	}
+	return NULL;
+}
+
+static void *race_move(void *unused)
+{
+	size_t size, room;
+	char *p, *to;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		do {
+			to = any_part(&room);
+		} while (room < PAGE * 2);
+		if (size > room)
+			size = room;
+		race.moved += mremap(p, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+	}
+	return NULL;
+}
+
+static void *race_remap(void *unused)
+{
+	size_t size;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		race.remapped += !remap_file_pages(p, size, 0, rand() % 3, 0);
+	}
+	return NULL;
+}
+
+/* Whoever maps, unmaps and moves parts at the same time: no page is left to two. */
+TEST_F(object, races_of_map_exclusive)
+{
+	void *(*work[])(void *) = {
+		race_exclusive, race_exclusive, race_unmap, race_move, race_move, race_remap,
+		race_look
+	};
+	pthread_t threads[ARRAY_SIZE(work)];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(work); i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, work[i], NULL), 0);
+	sleep(RACE_SECONDS);
+	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < ARRAY_SIZE(work); i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_EQ(race.wrong, 0);
+	EXPECT_GT(race.mapped, 10);
+	EXPECT_GT(race.unmapped, 10);
+	EXPECT_GT(race.moved, 10);
+	EXPECT_GT(race.remapped, 2);
+	EXPECT_GT(race.looked, 10);
+	munmap((void *)ARENA, ARENA_PAGES * PAGE);
+	EXPECT_EQ(used(), 0);
+}
+
+/* In each round: map a file that has no size yet, and touch all of it for a while. */
+static void *race_fault(void *unused)
+{
+	int i, j;
+
+	for (;;) {
+		pthread_barrier_wait(&race.begin);
+		if (stopped())
+			return NULL;
+		for (i = 0; i < 3; i++) {
+			char *p = exmem_map(race.fd, RACE_PAGES, 0);
+
+			if (p == MAP_FAILED)
+				continue;
+			for (j = 0; j < RACE_PAGES; j++)
+				race.faults += !!touch(p + j * PAGE, 0x5a);
+			munmap(p, RACE_PAGES * PAGE);
+		}
+		pthread_barrier_wait(&race.end);
+	}
+}
+
+/* What is wrong with a file of so many pages after the others had to do with it. */
+static int wrong_size(int fd, char *p, int size)
+{
+	int i, wrong = info(fd, "pages") != size;
+
+	for (i = 0; i < RACE_PAGES; i++)
+		wrong += touch(p + i * PAGE, -1) != (i < size ? 0 : SIGBUS);
+	return wrong;
+}
+
+/* A file gets a size while others map it and touch it. */
+static bool race_round(void)
+{
+	int size = 1 + rand() % RACE_PAGES, wrong;
+	char *p;
+
+	race.fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+	p = exmem_map(race.fd, RACE_PAGES, 0);
+	if (p == MAP_FAILED)
+		return false;
+	pthread_barrier_wait(&race.begin);
+	usleep(rand() % 1000);
+	wrong = ftruncate(race.fd, size * PAGE);
+	pthread_barrier_wait(&race.end);
+	wrong += wrong_size(race.fd, p, size);
+	munmap(p, RACE_PAGES * PAGE);
+	close(race.fd);
+	return !wrong;
+}
+
+TEST_F(object, races_of_memfd_secret)
+{
+	time_t end = time(NULL) + RACE_SECONDS;
+	int i, rounds, good = 0;
+	pthread_t threads[3];
+
+	ASSERT_EQ(pthread_barrier_init(&race.begin, NULL, ARRAY_SIZE(threads) + 1), 0);
+	ASSERT_EQ(pthread_barrier_init(&race.end, NULL, ARRAY_SIZE(threads) + 1), 0);
+	for (i = 0; i < (int)ARRAY_SIZE(threads); i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, race_fault, NULL), 0);
+	for (rounds = 0; time(NULL) < end; rounds++)
+		good += race_round();
+	race.stop = true;
+	pthread_barrier_wait(&race.begin);
+	for (i = 0; i < (int)ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_EQ(good, rounds);
+	EXPECT_GT(rounds, 10);
+	EXPECT_GT(race.faults, 10);
 	EXPECT_EQ(used(), 0);
 }
 

@@ -848,11 +848,18 @@ struct request {
 	int flags, fd, pgoff, nr, prot;
 };
 
-/* What mmap() fails with; all that is in the way is gone then, or all is as it was. */
+/*
+ * What mmap() fails with. All is as it was then; but if it is for want of what a file
+ * with a descriptor takes, all that was in the way is gone.
+ */
 static int model_mmap(const struct request *r)
 {
 	struct object *o = r->object;
+	int error = o->kind == ANON ? charge_error(r->nr) : 0;
 
+	/* MAP_EXCLUSIVE has its pages before anything else is looked at. */
+	if (error)
+		return error;
 	if (r->flags & MAP_FIXED_NOREPLACE && !vacant(me.at, r->nr))
 		return -EEXIST;
 	/* No file system's files, nor devices, know such a flag. MAP_EXCLUSIVE does. */
@@ -864,7 +871,7 @@ static int model_mmap(const struct request *r)
 	/* Pages that nobody else can see any more go back first, objects last. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
-	return charge_error(missing_pages(o, r->pgoff, r->nr));
+	return o->kind == ANON ? 0 : charge_error(missing_pages(o, r->pgoff, r->nr));
 }
 
 /* A mapping is at @p, where it could be anywhere: move it into the arena. */
@@ -956,15 +963,18 @@ static void op_mmap_bad(void)
 		{ PROT_EXEC, exclusive | MAP_SHARED_VALIDATE, 1, -EPERM },
 	};
 	struct object *o = any_open_object();
-	int i = below(ARRAY_SIZE(bad));
+	int i = below(ARRAY_SIZE(bad)), error = bad[i].error;
 	void *p;
 
 	if (!o)
 		return;
+	/* To this one, mmap() has no objection before it has its pages. */
+	if (bad[i].flags & MAP_EXCLUSIVE && error == -EPERM)
+		error = charge_error(bad[i].nr) ?: error;
 	note("mmap", 0, bad[i].nr, bad[i].prot, bad[i].flags, bad[i].offset);
 	p = mmap(NULL, bad[i].nr * PAGE, bad[i].prot, bad[i].flags, bad[i].fd ? fd_of(o) : -1,
 		 bad[i].offset);
-	expect(p == MAP_FAILED ? -1 : 0, bad[i].error);
+	expect(p == MAP_FAILED ? -1 : 0, error);
 }
 
 /* All the memory that there is, and one page more. */
@@ -1207,7 +1217,7 @@ static void op_ftruncate(void)
 {
 	struct object *o = any_open_object();
 	long size = one_in(4) ? 0 : 1 + below(OBJECT_PAGES * PAGE);
-	int error;
+	int i, error;
 
 	if (!o)
 		return;
@@ -1215,6 +1225,8 @@ static void op_ftruncate(void)
 	error = o->kind == SECRET && !o->size ? 0 : -EINVAL;
 	if (!error)
 		o->size = (size + PAGE - 1) / PAGE;
+	for (i = o->size; !error && o->size && i < OBJECT_PAGES; i++)
+		give_page(o, i);
 	expect(ftruncate(fd_of(o), size), error);
 }
 
@@ -1614,9 +1626,11 @@ static bool run_workers(int nr, long operations)
 static bool nobody_is_charged(int nr)
 {
 	int i, fd, status, bad = 0;
+	pid_t pid;
 
 	for (i = 0; i < nr; i++) {
-		if (!fork()) {
+		pid = fork();
+		if (!pid) {
 			struct rlimit limit = { 16 * PAGE, RLIM_INFINITY };
 
 			if (setresuid(FIRST_UID + i, 0, 0))
@@ -1627,8 +1641,7 @@ static bool nobody_is_charged(int nr)
 			_exit(exmem_map(fd, 17, 0) != MAP_FAILED || errno != EAGAIN ||
 			      exmem_map(fd, 16, 0) == MAP_FAILED);
 		}
-		wait(&status);
-		bad += !!status;
+		bad += waitpid(pid, &status, 0) != pid || status;
 	}
 	return !bad;
 }

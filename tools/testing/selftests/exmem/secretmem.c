@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "exmem.h"
@@ -113,6 +114,91 @@ TEST_F(secretmem, mapped_before_it_has_a_size)
 	EXPECT_EQ(p[2 * PAGE], 43);
 }
 
+static long pages(int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return named_value(path, "pages");
+}
+
+/* What lies beyond the end goes when it is known: nobody can reach it any more. */
+TEST_F(secretmem, end_is_set)
+{
+	char *p = exmem_map(self->fd, 1000, 0), path[64];
+	int i, fd;
+
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_EQ(used(), 1000);
+	ASSERT_EQ(ftruncate(self->fd, 0), 0);
+	EXPECT_EQ(used(), 1000);
+	ASSERT_EQ(ftruncate(self->fd, 2 * PAGE + 1), 0);
+	EXPECT_EQ(used(), 3);
+	EXPECT_EQ(pages(self->fd), 3);
+	for (i = 0; i < 1000; i++)
+		EXPECT_EQ(touch(p + i * PAGE, 1), i < 3 ? 0 : SIGBUS);
+	EXPECT_EQ(used(), 3);
+
+	/* By name; in the second of two runs, with a hole before it. */
+	fd = syscall(SYS_memfd_secret, 0);
+	ASSERT_NE(exmem_map(fd, 5, 0), MAP_FAILED);
+	p = exmem_map(fd, 10, 10);
+	ASSERT_NE(p, MAP_FAILED);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ASSERT_EQ(truncate(path, 12 * PAGE), 0);
+	EXPECT_EQ(used(), 3 + 5 + 2);
+	EXPECT_EQ(touch(p + PAGE, 1), 0);
+	EXPECT_EQ(touch(p + 2 * PAGE, 1), SIGBUS);
+	close(fd);
+}
+
+/* What was charged for them, too. */
+TEST_F(secretmem, end_is_set_and_paid)
+{
+	struct rlimit limit = { 100 * PAGE, 100 * PAGE };
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(4711, 4711, 4711) ||
+		    exmem_map(self->fd, 100, 0) == MAP_FAILED || ftruncate(self->fd, PAGE))
+			_exit(1);
+		_exit(exmem_map(syscall(SYS_memfd_secret, 0), 99, 0) == MAP_FAILED ||
+		      exmem_map(syscall(SYS_memfd_secret, 0), 1, 0) != MAP_FAILED);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+}
+
+/* Who has no more than its name gives it a size when its memory is gone. */
+TEST_F(secretmem, end_is_set_too_late)
+{
+	char *p = exmem_map(self->fd, 10, 0), path[64];
+	int by_name;
+
+	ASSERT_NE(p, MAP_FAILED);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	by_name = open(path, O_PATH);
+	ASSERT_GE(by_name, 0);
+	ASSERT_EQ(munmap(p, 10 * PAGE), 0);
+	ASSERT_EQ(close(self->fd), 0);
+	EXPECT_EQ(used(), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", by_name);
+	EXPECT_EQ(truncate(path, PAGE), 0);
+	close(by_name);
+}
+
+/* What /proc calls the file. */
+static void link_of(int fd, char *link, size_t size)
+{
+	char path[64];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	len = readlink(path, link, size - 1);
+	link[len < 0 ? 0 : len] = 0;
+}
+
 TEST_F(secretmem, no_file_io)
 {
 	char buf[16], path[64];
@@ -134,17 +220,32 @@ TEST_F(secretmem, no_file_io)
 	EXPECT_EQ(errno, EINVAL);
 }
 
-/* Another's file has none of it, and vice versa. */
+/* A file of the old sort looks the same, and has none of the pool; and vice versa. */
 TEST_F(secretmem, apart_from_the_old)
 {
+	char *p, names[2][64];
+	struct statfs fs[2];
+	struct stat st[2];
 	int old;
-	char *p;
 
 	ASSERT_TRUE(put("/proc/sys/vm/exmem_secretmem", "0"));
 	old = exmem_front_open(EXMEM_FRONT_SECRETMEM, PAGE);
 	ASSERT_TRUE(put("/proc/sys/vm/exmem_secretmem", "1"));
 	ASSERT_GE(old, 0);
+	ASSERT_EQ(ftruncate(self->fd, PAGE), 0);
 	EXPECT_EQ(fcntl(old, F_GETFL), fcntl(self->fd, F_GETFL));
+	link_of(old, names[0], sizeof(names[0]));
+	link_of(self->fd, names[1], sizeof(names[1]));
+	EXPECT_STREQ(names[0], names[1]);
+	ASSERT_EQ(fstat(old, &st[0]), 0);
+	ASSERT_EQ(fstat(self->fd, &st[1]), 0);
+	EXPECT_EQ(st[0].st_mode, st[1].st_mode);
+	EXPECT_EQ(st[0].st_size, st[1].st_size);
+	EXPECT_EQ(st[0].st_nlink, st[1].st_nlink);
+	ASSERT_EQ(fstatfs(old, &fs[0]), 0);
+	ASSERT_EQ(fstatfs(self->fd, &fs[1]), 0);
+	EXPECT_EQ(fs[0].f_type, fs[1].f_type);
+	EXPECT_EQ(fs[0].f_flags, fs[1].f_flags);
 	p = exmem_map(old, 1, 0);
 	ASSERT_NE(p, MAP_FAILED);
 	*p = 1;
