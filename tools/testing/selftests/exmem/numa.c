@@ -65,7 +65,7 @@ TEST_F(numa, figures_add_up)
 		  exmem_node_value(0, "peak_pages") + exmem_node_value(1, "peak_pages"));
 }
 
-/* Go on on some CPU of @nid. */
+/* Continue on some CPU of @nid. */
 static bool run_on(unsigned int nid)
 {
 	unsigned int cpu, on;
