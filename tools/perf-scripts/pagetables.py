@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Find the leaves of the direct map in what the file KERNEL says."""
 
+import results
+
 KERNEL = "/sys/kernel/debug/page_tables/kernel"
 SECTION = "---[ "
 DIRECT_MAP = "---[ Low Kernel Mapping ]---"
@@ -54,3 +56,9 @@ def direct_map(text):
         leaves[name] += count
         reached += holes * HOLE[1] + count * size
     return leaves, strip
+
+
+def leaf_metrics(scenario, moment, leaves):
+    """Of 2M leaves neither more nor less is better: either the others change, or memory."""
+    return [results.metric("leaves", leaves[size], "leaves", better, scenario=scenario, size=size,
+                           moment=moment) for size, better in (("1G", "higher"), ("4K", "lower"))]

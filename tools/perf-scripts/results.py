@@ -14,7 +14,7 @@ import subprocess
 FORMAT = "exmem-perf 1"
 SIZES = ("1G", "2M", "4K")
 HOLE = "-"
-ABOUT = ("value", "unit", "better", "noisy")
+ABOUT = ("value", "unit", "better", "noisy", "spread")
 # Neither a terminal nor XML can take these.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -72,6 +72,7 @@ def check_metric(metric):
     require(isinstance(metric.get("unit"), str), f"{name}: no unit")
     require(metric.get("better") in ("lower", "higher"), f"{name}: is lower better, or higher?")
     require(isinstance(metric.get("noisy", False), bool), f"{name}: noisy is not true or false")
+    require(is_number(metric.get("spread", 0)), f"{name}: the spread is not a number")
 
 
 def check_metrics(metrics):

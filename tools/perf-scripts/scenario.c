@@ -23,7 +23,7 @@
 #include "../testing/selftests/exmem/exmem.h"
 #include "age.h"
 
-#define MOST_FILES	(1 << 19)
+#define SECRETMEM_SYSCTL "/proc/sys/vm/exmem_secretmem"
 
 static unsigned int seed;
 static bool aged;
@@ -47,7 +47,8 @@ static void hold_secret(void)
 /* memfd_secret heeds RLIMIT_MEMLOCK even where mlock(2) does not, and raises SIGBUS. */
 static void lift_limits(void)
 {
-	struct rlimit files = { MOST_FILES, MOST_FILES };
+	long most = number_in("/proc/sys/fs/nr_open");
+	struct rlimit files = { most, most };
 	struct rlimit locked = { RLIM_INFINITY, RLIM_INFINITY };
 
 	if (setrlimit(RLIMIT_NOFILE, &files) || setrlimit(RLIMIT_MEMLOCK, &locked))
@@ -60,8 +61,6 @@ static void hold(int ready)
 	lift_limits();
 	if (aged && !age_memory(seed))
 		err(1, "pipe");
-	if (front == EXMEM_FRONT_SECRETMEM)
-		memfd_secret_from_pool(false);
 	for (long i = 0; i < secrets; i++)
 		hold_secret();
 	if (write(ready, "", 1) != 1)
@@ -134,6 +133,7 @@ int main(int argc, char **argv)
 		{ "secrets", required_argument, NULL, 's' },
 		{ }
 	};
+	long from_the_pool;
 	pid_t holder;
 	int opt, rc;
 
@@ -153,7 +153,12 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		errx(2, "usage: scenario [--age SEED] [--secrets KIND:COUNT] -- COMMAND...");
 
+	from_the_pool = number_in(SECRETMEM_SYSCTL);
+	if (front == EXMEM_FRONT_SECRETMEM)
+		memfd_secret_from_pool(false);
 	holder = start_holder();
+	if (from_the_pool == 1)
+		memfd_secret_from_pool(true);
 	rc = run(argv + optind);
 	kill(holder, SIGKILL);
 	status_of(holder);
