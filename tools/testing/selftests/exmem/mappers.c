@@ -12,7 +12,7 @@
 #include "../kselftest_harness.h"
 
 #define CHILDREN	500
-#define TOGETHER	100
+#define TOGETHER	500
 
 static long mm_structs(void)
 {

@@ -329,8 +329,7 @@ static struct {
 	int fd;
 	bool stop;
 	long mapped, dropped, looked, forked, wrong;
-	long unmapped, moved, remapped, faults;
-	pthread_barrier_t begin, end;
+	long unmapped, moved, remapped;
 } race;
 
 static bool stopped(void)
@@ -521,25 +520,64 @@ TEST_F(object, races_of_map_exclusive)
 	EXPECT_EQ(used(), 0);
 }
 
-/* In each round: map a file that has no size yet, and touch all of it for a while. */
-static void *race_fault(void *unused)
+/* One process that gives files a size, and others that map them meanwhile. */
+struct sizes {
+	pthread_barrier_t begin, end;	/* of a round */
+	int fd;				/* in the first process */
+	bool stop;
+	long early, late;		/* mappings, by whether there was a size */
+};
+
+#define MAPPERS	3
+
+static struct sizes *new_sizes(void)
 {
-	int i, j;
+	struct sizes *sizes = mmap(NULL, sizeof(*sizes), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t attr;
+
+	if (sizes == MAP_FAILED)
+		return NULL;
+	pthread_barrierattr_init(&attr);
+	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&sizes->begin, &attr, MAPPERS + 1);
+	pthread_barrier_init(&sizes->end, &attr, MAPPERS + 1);
+	return sizes;
+}
+
+/* Map @fd and touch all of it. Does it have a size? */
+static bool map_and_touch(int fd)
+{
+	char *p = exmem_map(fd, RACE_PAGES, 0);
+	bool has_size;
+	int i;
+
+	if (p == MAP_FAILED)
+		return false;
+	has_size = !touch(p, 0x5a);
+	for (i = 1; has_size && i < RACE_PAGES; i++)
+		touch(p + i * PAGE, 0x5a);
+	munmap(p, RACE_PAGES * PAGE);
+	return has_size;
+}
+
+/* In a process of its own: mmap()s of one would wait for each other. */
+static void map_until_it_has_a_size(struct sizes *sizes)
+{
+	int fd, first = syscall(SYS_pidfd_open, getppid(), 0);
 
 	for (;;) {
-		pthread_barrier_wait(&race.begin);
-		if (stopped())
-			return NULL;
-		for (i = 0; i < 3; i++) {
-			char *p = exmem_map(race.fd, RACE_PAGES, 0);
-
-			if (p == MAP_FAILED)
-				continue;
-			for (j = 0; j < RACE_PAGES; j++)
-				race.faults += !!touch(p + j * PAGE, 0x5a);
-			munmap(p, RACE_PAGES * PAGE);
-		}
-		pthread_barrier_wait(&race.end);
+		pthread_barrier_wait(&sizes->begin);
+		if (sizes->stop)
+			_exit(0);
+		fd = syscall(SYS_pidfd_getfd, first, sizes->fd, 0);
+		if (fd < 0)
+			_exit(1);
+		while (!map_and_touch(fd))
+			__atomic_add_fetch(&sizes->early, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&sizes->late, 1, __ATOMIC_RELAXED);
+		close(fd);
+		pthread_barrier_wait(&sizes->end);
 	}
 }
 
@@ -554,44 +592,47 @@ static int wrong_size(int fd, char *p, int size)
 }
 
 /* A file gets a size while others map it and touch it. */
-static bool race_round(void)
+static bool size_round(struct sizes *sizes)
 {
 	int size = 1 + rand() % RACE_PAGES, wrong;
 	char *p;
 
-	race.fd = syscall(SYS_memfd_secret, O_CLOEXEC);
-	p = exmem_map(race.fd, RACE_PAGES, 0);
+	sizes->fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+	p = exmem_map(sizes->fd, RACE_PAGES, 0);
 	if (p == MAP_FAILED)
 		return false;
-	pthread_barrier_wait(&race.begin);
-	usleep(rand() % 1000);
-	wrong = ftruncate(race.fd, size * PAGE);
-	pthread_barrier_wait(&race.end);
-	wrong += wrong_size(race.fd, p, size);
+	pthread_barrier_wait(&sizes->begin);
+	usleep(rand() % 5000);
+	wrong = ftruncate(sizes->fd, size * PAGE);
+	pthread_barrier_wait(&sizes->end);
+	wrong += wrong_size(sizes->fd, p, size);
 	munmap(p, RACE_PAGES * PAGE);
-	close(race.fd);
+	close(sizes->fd);
 	return !wrong;
 }
 
 TEST_F(object, races_of_memfd_secret)
 {
 	time_t end = time(NULL) + RACE_SECONDS;
-	int i, rounds, good = 0;
-	pthread_t threads[3];
+	struct sizes *sizes = new_sizes();
+	int i, status, rounds, good = 0;
 
-	ASSERT_EQ(pthread_barrier_init(&race.begin, NULL, ARRAY_SIZE(threads) + 1), 0);
-	ASSERT_EQ(pthread_barrier_init(&race.end, NULL, ARRAY_SIZE(threads) + 1), 0);
-	for (i = 0; i < (int)ARRAY_SIZE(threads); i++)
-		ASSERT_EQ(pthread_create(&threads[i], NULL, race_fault, NULL), 0);
+	ASSERT_NE(sizes, NULL);
+	for (i = 0; i < MAPPERS; i++)
+		if (!fork())
+			map_until_it_has_a_size(sizes);
 	for (rounds = 0; time(NULL) < end; rounds++)
-		good += race_round();
-	race.stop = true;
-	pthread_barrier_wait(&race.begin);
-	for (i = 0; i < (int)ARRAY_SIZE(threads); i++)
-		pthread_join(threads[i], NULL);
+		good += size_round(sizes);
+	sizes->stop = true;
+	pthread_barrier_wait(&sizes->begin);
+	for (i = 0; i < MAPPERS; i++) {
+		wait(&status);
+		EXPECT_EQ(status, 0);
+	}
 	EXPECT_EQ(good, rounds);
 	EXPECT_GT(rounds, 10);
-	EXPECT_GT(race.faults, 10);
+	EXPECT_GT(sizes->early, 10);
+	EXPECT_EQ(sizes->late, rounds * MAPPERS);
 	EXPECT_EQ(used(), 0);
 }
 
