@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: what exmem= asks for, and where it comes from.
+ * Exclusive memory: the boot parameter, and the placement of the pool.
+ *
+ * The parts of exmem come up in this order:
+ *
+ *   setup_arch()	boot.c		reserves memory
+ *   early_initcall	boot.c		builds the pool, with one CPU running
+ *   core_initcall	region.c	refuses memory hot-remove
+ *   core_initcall	pcp.c		caches pages per CPU
+ *   subsys_initcall	sysfs.c		shows figures
+ *   device_initcall	dev.c, mmap.c, secretmem.c
+ *   late_initcall	pm.c		comes last, to be asked first
+ *
+ * Without a pool each of them does nothing: see exmem_enabled().
  */
 #define pr_fmt(fmt) "exmem: " fmt
 
@@ -13,46 +25,82 @@
 #include <linux/pfn.h>
 #include <linux/sizes.h>
 
-#include "internal.h"
+#include "region.h"
 
 #define EXMEM_MAX_RANGES	128
 
-/* The parameter as it was given, for the log. */
-static char exmem_param[64] __initdata;
-static bool exmem_param_bad __initdata;
-
-/* What it asks for in all, or else on each node, and how far that has come. */
-static u64 exmem_size __initdata;
-
-static struct exmem_ask {
-	u64 asked;
-	u64 limit;
-	u64 taken;
-} exmem_asks[MAX_NUMNODES] __initdata;
-
-static struct exmem_range {
+/**
+ * struct exmem_range - contiguous memory on one node
+ * @base: physical address
+ * @size: in bytes
+ * @nid: the node
+ */
+struct exmem_range {
 	phys_addr_t base;
 	phys_addr_t size;
 	int nid;
-} exmem_ranges[EXMEM_MAX_RANGES] __initdata;
-static unsigned int exmem_nr_ranges __initdata;
+};
 
-/* A range that could be taken, in one 1G piece of the address space. */
+/**
+ * struct exmem_ranges - memory that is reserved for the pool
+ * @nr: number of ranges
+ * @range: the ranges, in no order
+ */
+struct exmem_ranges {
+	unsigned int nr;
+	struct exmem_range range[EXMEM_MAX_RANGES];
+};
+
+/**
+ * struct exmem_place - a range that could be reserved, within one PUD_SIZE block
+ * @range: the range; its size is 0 if there is no such place
+ * @opens_leaf: a leaf larger than a region would have to be split for it
+ * @reserved: bytes that the node has given already
+ */
 struct exmem_place {
 	struct exmem_range range;
 	bool opens_leaf;
+	u64 reserved;
 };
 
-/*
- * Read one size, rounded up to whole regions. memparse() wraps silently: a
- * number of more digits may not fit, nor may what its suffix makes of it.
+/**
+ * struct exmem_node_request - one node's share of the pool, in bytes
+ * @asked: how much to reserve
+ * @limit: how much the node can spare
+ * @reserved: how much is reserved
  */
+struct exmem_node_request {
+	u64 asked;
+	u64 limit;
+	u64 reserved;
+};
+
+/**
+ * struct exmem_request - the parameter, parsed
+ * @bad: it makes no sense
+ * @size: bytes on any nodes; 0 if nodes are named
+ * @node: bytes on each node
+ */
+struct exmem_request {
+	bool bad;
+	u64 size;
+	struct exmem_node_request node[MAX_NUMNODES];
+};
+
+static char exmem_param[64] __initdata;
+static struct exmem_request exmem_request __initdata;
+static struct exmem_ranges exmem_reserved __initdata;
+
 static bool __init exmem_parse_size(char **s, u64 *size)
 {
 	char *start = *s;
 	int digits;
 	s64 plain;
 
+	/*
+	 * memparse() overflows silently. Up to 18 digits fit. A suffix that makes
+	 * them overflow yields less than the plain number, or not a multiple of it.
+	 */
 	*size = memparse(start, s);
 	if (*s == start || sscanf(start, "%lli%n", &plain, &digits) != 1 || digits > 18)
 		return false;
@@ -63,7 +111,7 @@ static bool __init exmem_parse_size(char **s, u64 *size)
 	return true;
 }
 
-static bool __init exmem_parse_nodes(char *s)
+static bool __init exmem_parse_nodes(char *s, struct exmem_request *request)
 {
 	unsigned long nid;
 
@@ -73,120 +121,119 @@ static bool __init exmem_parse_nodes(char *s)
 		if (sscanf(s, "%lu:%n", &nid, &colon) != 1 || !colon || nid >= MAX_NUMNODES)
 			return false;
 		s += colon;
-		if (!exmem_parse_size(&s, &exmem_asks[nid].asked))
+		if (!exmem_parse_size(&s, &request->node[nid].asked))
 			return false;
 	} while (*s++ == ',');
 
 	return !s[-1];
 }
 
-/* exmem=SIZE or exmem=NODE:SIZE[,NODE:SIZE...]; given twice, the last counts. */
-static int __init exmem_parse_param(char *s)
+static void __init exmem_parse(char *s, struct exmem_request *request)
 {
-	exmem_size = 0;
-	memset(exmem_asks, 0, sizeof(exmem_asks));
-	strscpy(exmem_param, s ?: "");
-
+	memset(request, 0, sizeof(*request));
 	if (!s)
-		exmem_param_bad = true;
+		request->bad = true;
 	else if (strchr(s, ':'))
-		exmem_param_bad = !exmem_parse_nodes(s);
+		request->bad = !exmem_parse_nodes(s, request);
 	else
-		exmem_param_bad = !exmem_parse_size(&s, &exmem_size) || *s;
+		request->bad = !exmem_parse_size(&s, &request->size) || *s;
+}
+
+static int __init exmem_early_param(char *s)
+{
+	/* Given twice, the last one counts. */
+	strscpy(exmem_param, s ?: "");
+	exmem_parse(s, &exmem_request);
 	return 0;
 }
-early_param("exmem", exmem_parse_param);
+early_param("exmem", exmem_early_param);
 
-/* Does a leaf have to be split first that maps more than a region? */
-static bool __init exmem_opens_leaf(phys_addr_t addr)
+static bool __init exmem_ranges_reach(const struct exmem_ranges *ranges, phys_addr_t start,
+				      phys_addr_t end)
 {
 	unsigned int i;
 
-	if (exmem_arch_leaf_size(addr) < PUD_SIZE)
-		return false;
-	for (i = 0; i < exmem_nr_ranges; i++) {
-		struct exmem_range *range = &exmem_ranges[i];
+	for (i = 0; i < ranges->nr; i++) {
+		const struct exmem_range *range = &ranges->range[i];
 
-		/* Taken already, and split before long. */
-		if (range->base < ALIGN_DOWN(addr, PUD_SIZE) + PUD_SIZE &&
-		    range->base + range->size > ALIGN_DOWN(addr, PUD_SIZE))
-			return false;
+		if (range->base < end && range->base + range->size > start)
+			return true;
 	}
-	return true;
+	return false;
 }
 
-/* Can the two be one range, and the pool so have fewer of them? */
-static bool __init exmem_adjoin(const struct exmem_range *a, const struct exmem_range *b)
+static bool __init exmem_opens_leaf(phys_addr_t addr)
+{
+	phys_addr_t start = ALIGN_DOWN(addr, PUD_SIZE);
+
+	/* A large leaf with a part of the pool in it is going to be split anyway. */
+	return exmem_arch_leaf_size(addr) >= PUD_SIZE &&
+	       !exmem_ranges_reach(&exmem_reserved, start, start + PUD_SIZE);
+}
+
+static bool __init exmem_ranges_adjoin(const struct exmem_range *a, const struct exmem_range *b)
 {
 	return a->nid == b->nid && (a->base + a->size == b->base || b->base + b->size == a->base);
 }
 
-/*
- * Is @a a better place than @b? One that opens no 1G leaf, then one above 4G, so
- * that DMA32 stays whole, then the one that holds more of what is wanted, then
- * the one on the node that has given less.
- */
 static bool __init exmem_better_place(const struct exmem_place *a, const struct exmem_place *b)
 {
 	bool a_high = a->range.base >= SZ_4G, b_high = b->range.base >= SZ_4G;
-	u64 a_taken = exmem_asks[a->range.nid].taken, b_taken = exmem_asks[b->range.nid].taken;
 
 	if (!a->range.size || !b->range.size)
 		return a->range.size;
 	if (a->opens_leaf != b->opens_leaf)
 		return b->opens_leaf;
+	/* Leave DMA32 alone as long as there is other memory. */
 	if (a_high != b_high)
 		return a_high;
 	if (a->range.size != b->range.size)
 		return a->range.size > b->range.size;
-	return a_taken < b_taken;
+	return a->reserved < b->reserved;
 }
 
-/* Regions start here: what is below is precious to old devices. */
 static phys_addr_t __init exmem_first_region(phys_addr_t start)
 {
+	/* Old devices need the memory below. */
 	return ALIGN(max_t(phys_addr_t, start, SZ_16M), PMD_SIZE);
 }
 
-/* Up to @want bytes of free memory: its start if that joins a range, or its end. */
-static struct exmem_place __init exmem_place_in(phys_addr_t start, phys_addr_t end,
-						u64 want, int nid)
+static struct exmem_range __init exmem_range_within(const struct exmem_ranges *ranges,
+						    phys_addr_t start, phys_addr_t end,
+						    u64 want, int nid)
 {
-	struct exmem_place place = {
-		.range = { .base = start, .size = min(end - start, want), .nid = nid },
-		.opens_leaf = exmem_opens_leaf(start),
-	};
+	struct exmem_range range = { .base = start, .size = min(end - start, want), .nid = nid };
 	unsigned int i;
 
-	for (i = 0; i < exmem_nr_ranges; i++)
-		if (exmem_adjoin(&exmem_ranges[i], &place.range))
-			return place;
+	/* At the end, unless a range at the start makes one with its neighbour. */
+	for (i = 0; i < ranges->nr; i++)
+		if (exmem_ranges_adjoin(&ranges->range[i], &range))
+			return range;
 
-	place.range.base = end - place.range.size;
-	return place;
+	range.base = end - range.size;
+	return range;
 }
 
-/* Make @best the best place on @nid for @want bytes, if there is a better one. */
 static void __init exmem_find_place(u64 want, int nid, struct exmem_place *best)
 {
-	phys_addr_t start, end, piece;
+	phys_addr_t start, end, block;
 	u64 i;
 
 	for_each_free_mem_range_reverse(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
 		start = exmem_first_region(start);
-		for (end = ALIGN_DOWN(end, PMD_SIZE); start < end; end = piece) {
-			struct exmem_place place;
+		for (end = ALIGN_DOWN(end, PMD_SIZE); start < end; end = block) {
+			struct exmem_place place = { .reserved = exmem_request.node[nid].reserved };
 
-			piece = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
-			place = exmem_place_in(piece, end, want, nid);
+			block = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
+			place.range = exmem_range_within(&exmem_reserved, block, end, want, nid);
+			place.opens_leaf = exmem_opens_leaf(block);
 			if (exmem_better_place(&place, best))
 				*best = place;
 		}
 	}
 }
 
-/* Whole regions on @nid that are free, in bytes; or those that open no 1G leaf. */
-static u64 __init exmem_free_on_node(int nid, bool in_small_leaves)
+static u64 __init exmem_free_on_node(int nid, bool without_opening_leaves)
 {
 	phys_addr_t start, end, next;
 	u64 i, size = 0;
@@ -195,17 +242,13 @@ static u64 __init exmem_free_on_node(int nid, bool in_small_leaves)
 		end = ALIGN_DOWN(end, PMD_SIZE);
 		for (start = exmem_first_region(start); start < end; start = next) {
 			next = min(end, ALIGN_DOWN(start, PUD_SIZE) + PUD_SIZE);
-			if (!in_small_leaves || !exmem_opens_leaf(start))
+			if (!without_opening_leaves || !exmem_opens_leaf(start))
 				size += next - start;
 		}
 	}
 	return size;
 }
 
-/*
- * What @nid can give. It keeps a sixteenth of its memory free: without pages
- * of its own to give out, a node drops out of the others' fallback lists.
- */
 static u64 __init exmem_node_limit(int nid)
 {
 	u64 keep, size = exmem_free_on_node(nid, false);
@@ -214,42 +257,41 @@ static u64 __init exmem_node_limit(int nid)
 
 	for_each_mem_pfn_range(i, nid, &start, &end, NULL)
 		memory += end - start;
+	/* A node without free pages would drop out of the others' fallback lists. */
 	keep = round_up(PFN_PHYS(memory) / 16, PMD_SIZE);
 	return size > keep ? size - keep : 0;
 }
 
-/* Add a range, as one with its neighbours on the same node. */
-static void __init exmem_add_reserved(struct exmem_range new)
+static void __init exmem_add_range(struct exmem_ranges *ranges, struct exmem_range new)
 {
-	unsigned int i = exmem_nr_ranges;
+	unsigned int i = ranges->nr;
 
 	while (i--) {
-		struct exmem_range *range = &exmem_ranges[i];
+		struct exmem_range *range = &ranges->range[i];
 
-		if (!exmem_adjoin(range, &new))
+		if (!exmem_ranges_adjoin(range, &new))
 			continue;
 		new.base = min(new.base, range->base);
 		new.size += range->size;
-		*range = exmem_ranges[--exmem_nr_ranges];
+		*range = ranges->range[--ranges->nr];
 	}
-	exmem_ranges[exmem_nr_ranges++] = new;
+	ranges->range[ranges->nr++] = new;
 }
 
 static bool __init exmem_reserve_range(const struct exmem_range *range)
 {
-	if (!range->size || exmem_nr_ranges == EXMEM_MAX_RANGES ||
+	if (!range->size || exmem_reserved.nr == EXMEM_MAX_RANGES ||
 	    !memblock_alloc_range_nid(range->size, PMD_SIZE, range->base,
 				      range->base + range->size, range->nid, true))
 		return false;
 
-	/* kmemleak must not read this memory, ever. */
+	/* kmemleak must never read this memory. */
 	kmemleak_ignore_phys(range->base);
-	exmem_asks[range->nid].taken += range->size;
-	exmem_add_reserved(*range);
+	exmem_request.node[range->nid].reserved += range->size;
+	exmem_add_range(&exmem_reserved, *range);
 	return true;
 }
 
-/* Reserve @size bytes on @nodes, the best places first; return how many. */
 static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 {
 	u64 left = size;
@@ -259,9 +301,9 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 		struct exmem_place best = {};
 
 		for_each_node_mask(nid, *nodes) {
-			struct exmem_ask *ask = &exmem_asks[nid];
+			struct exmem_node_request *node = &exmem_request.node[nid];
 
-			exmem_find_place(min(left, ask->limit - ask->taken), nid, &best);
+			exmem_find_place(min(left, node->limit - node->reserved), nid, &best);
 		}
 		if (!exmem_reserve_range(&best.range))
 			break;
@@ -270,40 +312,36 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 	return size - left;
 }
 
-/* What each node is asked for, in full or not at all, if EXMEM_MAX_RANGES do. */
-static u64 __init exmem_reserve_nodes(void)
+static u64 __init exmem_reserve_on_nodes(void)
 {
 	u64 reserved = 0;
 	int nid;
 
 	for_each_online_node(nid) {
-		struct exmem_ask *ask = &exmem_asks[nid];
+		struct exmem_node_request *node = &exmem_request.node[nid];
 		nodemask_t only = nodemask_of_node(nid);
 
-		if (ask->asked <= ask->limit)
-			reserved += exmem_reserve_size(ask->asked, &only);
+		if (node->asked <= node->limit)
+			reserved += exmem_reserve_size(node->asked, &only);
 	}
 	return reserved;
 }
 
-/*
- * Ask the nodes for even shares of @size, but for no more than opens no 1G leaf;
- * others make up for a node with less. Return what no node has room for.
- */
-static u64 __init exmem_share_out(u64 size)
+static u64 __init exmem_spread(u64 size)
 {
 	nodemask_t nodes = node_online_map;
 	int nid;
 
+	/* Even shares, as far as no leaf is opened: other nodes make up for the rest. */
 	while (size && !nodes_empty(nodes)) {
 		u64 share = round_up(DIV_ROUND_UP(size, nodes_weight(nodes)), PMD_SIZE);
 
 		for_each_node_mask(nid, nodes) {
-			struct exmem_ask *ask = &exmem_asks[nid];
-			u64 room = min(exmem_free_on_node(nid, true), ask->limit) - ask->asked;
+			struct exmem_node_request *node = &exmem_request.node[nid];
+			u64 room = min(exmem_free_on_node(nid, true), node->limit) - node->asked;
 			u64 more = min3(share, size, room);
 
-			ask->asked += more;
+			node->asked += more;
 			size -= more;
 			if (more == room)
 				node_clear(nid, nodes);
@@ -312,73 +350,78 @@ static u64 __init exmem_share_out(u64 size)
 	return size;
 }
 
-/* In full or not at all, on whatever nodes: first where no 1G leaf is opened. */
-static u64 __init exmem_reserve_anywhere(void)
+static u64 __init exmem_reserve_anywhere(u64 size)
 {
 	u64 room = 0, left;
 	int nid;
 
 	for_each_online_node(nid)
-		room += exmem_asks[nid].limit;
-	if (exmem_size > room)
+		room += exmem_request.node[nid].limit;
+	if (size > room)
 		return 0;
 
-	left = exmem_share_out(exmem_size);
-	return exmem_reserve_nodes() + exmem_reserve_size(left, &node_online_map);
+	left = exmem_spread(size);
+	return exmem_reserve_on_nodes() + exmem_reserve_size(left, &node_online_map);
 }
 
-/* A machine that boots with a smaller pool than asked for beats one that doesn't. */
-static bool __init exmem_fits(u64 size)
+static bool __init exmem_leaves_enough(u64 size, u64 memory)
 {
-	u64 memory = memblock_phys_mem_size();
 	u64 keep = max_t(u64, memory / 16, SZ_256M);
 
+	/* Better to boot with a smaller pool than not to boot. */
 	return memory > keep && size <= memory - keep;
 }
 
+static u64 __init exmem_asked(const struct exmem_request *request)
+{
+	u64 asked = request->size;
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		if (check_add_overflow(asked, request->node[nid].asked, &asked))
+			return U64_MAX;
+	return asked;
+}
+
 /**
- * exmem_reserve - set memory aside for the pool, as the exmem= parameter says
+ * exmem_reserve - reserve memory for the pool, as the exmem= parameter asks
  *
- * A parameter that makes no sense or asks for more than the machine can spare
- * reserves nothing, and a node that does not exist or can't spare its share
- * nothing on that node; the log says so, and the boot goes on.
+ * A parameter that makes no sense, or asks for more than the machine can spare,
+ * reserves nothing. A node that does not exist, or cannot spare its share, gives
+ * nothing. The log says so, and the boot goes on.
  *
- * Context: setup_arch(), when the nodes are known to memblock.
+ * Context: setup_arch(), once memblock knows the nodes.
  */
 void __init exmem_reserve(void)
 {
-	u64 asked = exmem_size, reserved = 0;
+	u64 asked = exmem_asked(&exmem_request), size = exmem_request.size, reserved = 0;
 	int nid;
 
-	if (exmem_param_bad) {
+	if (exmem_request.bad) {
 		pr_warn("exmem=%s: not SIZE or NODE:SIZE[,NODE:SIZE...], nothing reserved\n",
 			exmem_param);
 		return;
 	}
-
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (check_add_overflow(asked, exmem_asks[nid].asked, &asked))
-			asked = U64_MAX;
 	if (!asked)
 		return;
 
 	for_each_online_node(nid)
-		exmem_asks[nid].limit = exmem_node_limit(nid);
-	if (exmem_fits(asked))
-		reserved = exmem_size ? exmem_reserve_anywhere() : exmem_reserve_nodes();
+		exmem_request.node[nid].limit = exmem_node_limit(nid);
+	if (exmem_leaves_enough(asked, memblock_phys_mem_size()))
+		reserved = size ? exmem_reserve_anywhere(size) : exmem_reserve_on_nodes();
 	if (reserved != asked)
 		pr_warn("exmem=%s: reserved %llu MiB of %llu MiB, the rest has no node or no room\n",
 			exmem_param, reserved / SZ_1M, asked / SZ_1M);
 }
 
-static void __init exmem_add_range(const struct exmem_range *range)
+static void __init exmem_add_to_pool(const struct exmem_range *range)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(range->base));
 	phys_addr_t last = range->base + range->size - 1;
 	struct exmem_splits splits = {};
 	int ret;
 
-	ret = exmem_pool_add(page, range->size / PAGE_SIZE, &splits);
+	ret = exmem_add_regions(page, range->size / PAGE_SIZE, &splits);
 	if (ret) {
 		pr_warn("[mem %pa-%pa] can't be used: %d\n", &range->base, &last, ret);
 		return;
@@ -388,25 +431,26 @@ static void __init exmem_add_range(const struct exmem_range *range)
 		splits.pmd, splits.pud);
 }
 
-/*
- * Before the other CPUs start: what is taken out of the direct map now needs
- * no interrupt to make it so.
- */
 static int __init exmem_init(void)
 {
 	unsigned int i;
 	int ret;
 
-	if (!exmem_nr_ranges)
+	if (!exmem_reserved.nr)
 		return 0;
 
+	/* No other CPU runs yet: to unmap memory takes no interrupts. */
 	ret = exmem_arch_init();
 	if (ret) {
 		pr_warn("no address space to clear pages in: %d, nothing is usable\n", ret);
 		return ret;
 	}
-	for (i = 0; i < exmem_nr_ranges; i++)
-		exmem_add_range(&exmem_ranges[i]);
+	for (i = 0; i < exmem_reserved.nr; i++)
+		exmem_add_to_pool(&exmem_reserved.range[i]);
 	return 0;
 }
 early_initcall(exmem_init);
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/boot-kunit.h"
+#endif

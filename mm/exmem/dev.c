@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: /dev/exclusive_memory. Each open is an object of its own, to
- * be mapped with MAP_SHARED, and dropped by parts.
+ * Exclusive memory: /dev/exclusive_memory.
+ *
+ * Each open creates an object, for shared mappings. An ioctl punches holes.
  */
+#include <linux/exmem.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/uaccess.h>
-#include <uapi/linux/exclusive_memory.h>
 
-#include "internal.h"
+#include "object.h"
 
-static long exmem_dev_drop(struct file *file, const void __user *arg)
+static long exmem_dev_punch_hole(struct file *file, const void __user *arg)
 {
 	struct exclusive_memory_range range;
 	u64 last;
@@ -25,14 +26,14 @@ static long exmem_dev_drop(struct file *file, const void __user *arg)
 	if (!range.length || !PAGE_ALIGNED(range.offset | range.length) ||
 	    check_add_overflow(range.offset, range.length - 1, &last))
 		return -EINVAL;
-	return exmem_file_drop(file, range.offset >> PAGE_SHIFT, last >> PAGE_SHIFT);
+	return exmem_object_punch_hole(file, range.offset >> PAGE_SHIFT, last >> PAGE_SHIFT);
 }
 
 static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
 	case EXCLUSIVE_MEMORY_DROP:
-		return exmem_dev_drop(file, (void __user *)arg);
+		return exmem_dev_punch_hole(file, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
@@ -40,7 +41,7 @@ static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long a
 
 static int exmem_dev_open(struct inode *inode, struct file *file)
 {
-	struct exmem_object *obj = exmem_object_new(EXMEM_CALLER_DEVICE);
+	struct exmem_object *obj = exmem_object_create("device", true);
 
 	if (!obj)
 		return -ENOMEM;
@@ -48,14 +49,14 @@ static int exmem_dev_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* Everything is mapped by mmap(): what is not there now was dropped, SIGBUS. */
+/* No ->fault(): mmap() maps all pages, and a hole raises SIGBUS. */
 static const struct vm_operations_struct exmem_dev_vm_ops = {
 };
 
 static int exmem_dev_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	vma->vm_ops = &exmem_dev_vm_ops;
-	return exmem_file_mmap(file, vma, vma_pages(vma), vma_pages(vma));
+	return exmem_object_mmap(file, vma, vma_pages(vma), vma_pages(vma));
 }
 
 static const struct file_operations exmem_dev_fops = {
@@ -63,8 +64,8 @@ static const struct file_operations exmem_dev_fops = {
 	.mmap		= exmem_dev_mmap,
 	.unlocked_ioctl	= exmem_dev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
-	.show_fdinfo	= exmem_file_show_fdinfo,
-	.release	= exmem_file_release,
+	.show_fdinfo	= exmem_object_show_fdinfo,
+	.release	= exmem_object_release,
 	.llseek		= noop_llseek,
 };
 
@@ -77,6 +78,6 @@ static struct miscdevice exmem_dev = {
 
 static int __init exmem_dev_init(void)
 {
-	return nodes_empty(exmem_pool_nodes) ? 0 : misc_register(&exmem_dev);
+	return exmem_enabled() ? misc_register(&exmem_dev) : 0;
 }
 device_initcall(exmem_dev_init);

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: MAP_EXCLUSIVE. Each such mapping is an object of its own,
- * without a file descriptor, for one process alone.
+ * Exclusive memory: MAP_EXCLUSIVE.
+ *
+ * Each such mapping is an object without a file descriptor, for one process.
  */
 #include <linux/err.h>
+#include <linux/exmem.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched.h>
-#include <linux/sysctl.h>
 
-#include "internal.h"
+#include "front.h"
 
-/* What can be honoured. Whatever else there is, or is going to be, cannot. */
+/* Any other flag, known today or not, is refused. */
 #define EXMEM_MMAP_FLAGS \
 	(MAP_TYPE | MAP_ANONYMOUS | MAP_EXCLUSIVE | MAP_FIXED | MAP_FIXED_NOREPLACE | \
 	 MAP_POPULATE | MAP_NONBLOCK | MAP_LOCKED | MAP_STACK | MAP_32BIT | MAP_ABOVE4G)
@@ -22,53 +24,62 @@
 static_assert(!(MAP_EXCLUSIVE & (LEGACY_MAP_MASK | MAP_SYNC | MAP_FIXED_NOREPLACE |
 				 MAP_UNINITIALIZED | MAP_HUGE_MASK << MAP_HUGE_SHIFT)));
 
-static bool exmem_mmap_enabled __read_mostly = true;
-
 static const struct vm_operations_struct exmem_mmap_vm_ops = {
-	.may_split	= exmem_file_split,
-	.close		= exmem_file_unmapped,
+	.may_split	= exmem_object_may_split,
+	.close		= exmem_object_close,
 };
 
-/*
- * The pages are there. remap_file_pages() comes here, too: with all of a mapping,
- * whose pages have just gone back, or with a part of one, which it can't have.
- */
 static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	/*
+	 * remap_file_pages() maps the file again. It has unmapped all of the old
+	 * mapping, and the pages were freed with it; or only a part of it, and then
+	 * it fails here.
+	 */
 	if (mapping_mapped(file->f_mapping))
 		return -EINVAL;
 
 	vm_flags_set(vma, VM_DONTCOPY);
 	vma->vm_ops = &exmem_mmap_vm_ops;
-	return exmem_file_mmap(file, vma, vma_pages(vma), vma_pages(vma));
+	return exmem_object_mmap(file, vma, vma_pages(vma), vma_pages(vma));
 }
 
 static const struct file_operations exmem_mmap_fops = {
 	.mmap		= exmem_mmap_mmap,
-	.release	= exmem_file_release,
+	.release	= exmem_object_release,
 };
 
-static bool exmem_mmap_form(unsigned long len, unsigned long flags, unsigned long fd,
-			    unsigned long pgoff)
+static struct exmem_front exmem_mmap_front = {
+	.name		= "mmap",
+	.class		= "[exclusive_memory]",
+	.file_name	= "exclusive_memory",
+	.fops		= &exmem_mmap_fops,
+	.magic		= SECRETMEM_MAGIC,
+	.sysctl		= "exmem_mmap",
+	.enabled	= true,
+};
+
+static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsigned long fd,
+				  unsigned long pgoff)
 {
 	return len && (flags & MAP_TYPE) == MAP_SHARED_VALIDATE && flags & MAP_ANONYMOUS &&
 	       !(flags & ~EXMEM_MMAP_FLAGS) && (int)fd == -1 && !pgoff;
 }
 
 /**
- * exmem_mmap_file - what a mapping with MAP_EXCLUSIVE maps
- * @len: length of the mapping
- * @flags: flags of the mapping; those of one of a file when this returns
- * @fd: file descriptor that mmap() got, in vain
- * @pgoff: offset that mmap() got, in pages, in vain
+ * exmem_mmap_file - create the file behind a mapping with MAP_EXCLUSIVE
+ * @len: length of the mapping in bytes
+ * @flags: flags of the mapping; replaced by those of a shared file mapping
+ * @fd: file descriptor given to mmap(), which has to be -1
+ * @pgoff: offset given to mmap(), which has to be 0
  *
- * The file has its pages when this returns: if there are too few, the address
- * space is as it was.
+ * All pages are allocated here, before mmap() changes the address space: if there
+ * are too few, nothing has been unmapped.
  *
  * Context: Process context. May sleep.
- * Return: a file, which the mapping is going to hold; -EINVAL unless this is a
- * mapping as it has to be, -EPERM if the administrator does not want it, -ENOMEM
- * if there is no pool, or not enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE.
+ * Return: the file, with a reference for the mapping; -EINVAL for any other form
+ * of mapping, -EPERM if the administrator has disabled it, -ENOMEM without a pool
+ * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE.
  */
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
 			     unsigned long pgoff)
@@ -76,42 +87,29 @@ struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned l
 	struct file *file;
 	int ret;
 
-	if (!exmem_mmap_form(len, *flags, fd, pgoff))
+	if (!exmem_mmap_form_valid(len, *flags, fd, pgoff))
 		return ERR_PTR(-EINVAL);
-	if (!READ_ONCE(exmem_mmap_enabled))
+	if (!READ_ONCE(exmem_mmap_front.enabled))
 		return ERR_PTR(-EPERM);
-	if (nodes_empty(exmem_pool_nodes) || len > TASK_SIZE)
+	if (!exmem_mmap_front.mnt || len > TASK_SIZE)
 		return ERR_PTR(-ENOMEM);
 
-	file = exmem_file_new("[exclusive_memory]", "exclusive_memory", &exmem_mmap_fops,
-			      EXMEM_CALLER_MMAP);
+	file = exmem_front_file(&exmem_mmap_front);
 	if (IS_ERR(file))
 		return file;
-	ret = exmem_file_take(file, PAGE_ALIGN(len) >> PAGE_SHIFT);
+	ret = exmem_object_alloc(file, PAGE_ALIGN(len) >> PAGE_SHIFT);
 	if (ret) {
 		fput(file);
 		return ERR_PTR(ret);
 	}
 
-	/* All others are known here, and MAP_SHARED_VALIDATE does not know all of them. */
+	/* MAP_SHARED_VALIDATE would refuse some of the flags that are valid here. */
 	*flags = (*flags & ~(MAP_TYPE | MAP_EXCLUSIVE)) | MAP_SHARED;
 	return file;
 }
 
-static struct ctl_table exmem_mmap_sysctls[] = {
-	{
-		.procname	= "exmem_mmap",
-		.data		= &exmem_mmap_enabled,
-		.maxlen		= sizeof(exmem_mmap_enabled),
-		.mode		= 0644,
-		.proc_handler	= proc_dobool,
-	},
-};
-
 static int __init exmem_mmap_init(void)
 {
-	if (!nodes_empty(exmem_pool_nodes))
-		register_sysctl_init("vm", exmem_mmap_sysctls);
-	return 0;
+	return exmem_front_register(&exmem_mmap_front);
 }
 device_initcall(exmem_mmap_init);

@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: hibernation. An image has no page of the pool. So none may be
- * in use when it is made, and none holds what it should when it was restored.
+ * Exclusive memory: hibernation.
+ *
+ * The image has no page of the pool. So no page may be in use when the image is
+ * made, and the pages have to be cleared again after it was restored.
  */
 #include <linux/err.h>
+#include <linux/exmem.h>
 #include <linux/init.h>
 #include <linux/platform_device.h>
 #include <linux/pm.h>
 
-#include "internal.h"
+#include "pool.h"
 
-/*
- * Tasks of users are frozen, and none of them in the middle of a system call: no
- * page is being taken, and the figures are exact. One that is on its way back
- * counts as in use.
- */
 static int exmem_freeze(struct device *dev)
 {
+	/*
+	 * User tasks are frozen, none of them inside a system call: nothing is being
+	 * allocated, and the figures are exact. A page that is being freed counts as
+	 * in use.
+	 */
 	return exmem_active() ? -EBUSY : 0;
 }
 
-/* The kernel that has restored the image did with the pool's memory as it liked. */
 static int exmem_restore(struct device *dev)
 {
-	exmem_clear_all();
+	/* The kernel that loaded the image has used the pool's memory. */
+	exmem_clear_free_pages();
 	return 0;
 }
 
@@ -39,11 +42,11 @@ static struct platform_driver exmem_driver = {
 	},
 };
 
-/* Late: the device comes last, so that its refusal comes first. */
 static int __init exmem_pm_init(void)
 {
-	if (nodes_empty(exmem_pool_nodes))
+	if (!exmem_enabled())
 		return 0;
+	/* Registered last, and so the first device to be asked. */
 	return PTR_ERR_OR_ZERO(platform_create_bundle(&exmem_driver, NULL, NULL, 0, NULL, 0));
 }
 late_initcall(exmem_pm_init);

@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: which nodes a task's pages come from.
+ * Exclusive memory: the nodes that a task allocates from.
  *
- * Pages are taken when a range is mapped, before anybody could mbind() it: it is
- * the policy of the task that counts, and its cpuset.
+ * mmap() allocates all pages of a mapping, before anyone can mbind() the range.
+ * So the task's policy applies, and its cpuset.
  */
+#include <linux/cpuset.h>
 #include <linux/math.h>
 #include <linux/mempolicy.h>
 #include <linux/minmax.h>
 #include <linux/sched.h>
 
-#include "internal.h"
+#include "policy.h"
+#include "region.h"
 
-/*
- * Interleaved requests are dealt out in pieces as long as can be, but never more
- * than a region: each piece takes a call to map.
- */
-static unsigned long exmem_interleave(const struct mempolicy *pol, unsigned long nr)
+static unsigned long exmem_interleave_chunk(const struct mempolicy *pol, unsigned long nr)
 {
 	unsigned long nodes = max(nodes_weight(pol->nodes), 1);
 
+	/* The larger the chunk, the fewer extents to map; up to a region. */
 	return DIV_ROUND_UP(min(nr, nodes * EXMEM_REGION_PAGES), nodes);
 }
 
-/*
- * Where the current task wants the next of @nr pages. Only the task itself
- * changes its policy; a cpuset that changes is for the caller to notice.
+/**
+ * exmem_task_policy - the current task's policy for the next pages of a request
+ * @policy: filled in
+ * @nr: number of pages in the whole request
+ *
+ * Only the task itself changes its policy. Its cpuset may change meanwhile: the
+ * caller has to check for that.
+ *
+ * Context: Process context.
  */
 void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 {
@@ -47,7 +52,7 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 		break;
 	case MPOL_INTERLEAVE:
 	case MPOL_WEIGHTED_INTERLEAVE:
-		policy->nr = exmem_interleave(pol, nr);
+		policy->nr = exmem_interleave_chunk(pol, nr);
 		break;
 	}
 }

@@ -1,135 +1,256 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: regions, and which of their pages are free.
+ * Exclusive memory: regions, and the state of their pages.
  *
- * A region is what one PMD maps; the direct map does not hold it. The contents
- * of its pages are out of reach, so what is known of them stands beside them,
- * in bitmaps. A page here is zero whenever it is free.
+ * A region is as large as a PMD leaf, and not in the direct map. Its pages can't
+ * be read, so bitmaps beside them tell which are free. A free page is zero.
  *
- * On each node, regions with free pages hang in bins by the longest run of free
- * pages they have. A request takes from a region whose longest run is not much
- * longer than what it wants: long runs, whole regions most of all, are left to
- * those that need them.
+ * Each node sorts its regions into bins by their longest run of free pages. A
+ * request is served from a region whose longest run is just long enough. Longer
+ * runs, whole regions above all, are kept for larger requests.
  */
-#define pr_fmt(fmt) "exmem: " fmt
-
 #include <linux/bitmap.h>
+#include <linux/exmem.h>
 #include <linux/list.h>
 #include <linux/log2.h>
 #include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/topology.h>
 #include <linux/xarray.h>
 
-#include "internal.h"
+#include "region.h"
 
+#define EXMEM_REGION_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+
+/**
+ * struct exmem_region - as many pages as a PMD maps
+ * @list: links the region into a bin of its node, while it has free pages
+ * @pfn: first page
+ * @longest: length of the longest run of free pages
+ * @busy: pages that are allocated, cached by a CPU, or poisoned
+ * @allocated: pages that have an owner. Atomic, so that no lock is needed to find
+ *	a double free. CPUs refill their caches by up to a word's worth of pages,
+ *	and so each word has a cache line.
+ */
 struct exmem_region {
-	struct list_head list;		/* in a bin, if it has free pages */
+	struct list_head list;
 	unsigned long pfn;
-	unsigned int longest;		/* run of free pages */
-	DECLARE_BITMAP(used, EXMEM_REGION_PAGES);	/* not free, or in a cache */
-	/*
-	 * Handed out. Atomic: it takes no lock to find out who was first. CPUs
-	 * that fill their caches by a word's worth of pages have it for themselves.
-	 */
+	unsigned int longest;
+	DECLARE_BITMAP(busy, EXMEM_REGION_PAGES);
 	struct {
 		atomic_long_t word ____cacheline_aligned_in_smp;
-	} owned[EXMEM_REGION_PAGES / BITS_PER_LONG];
+	} allocated[EXMEM_REGION_PAGES / BITS_PER_LONG];
+};
+
+/**
+ * struct exmem_node - one node's part of the pool
+ * @lock: protects all but @nr_total and @splits, and the regions except for
+ *	@allocated; nests inside the lock of a per-CPU cache
+ * @bins: regions whose longest run of free pages is from 2^n to 2^(n+1) - 1
+ * @nr_free: free pages that no request has claimed
+ * @nr_poisoned: pages that were retired
+ * @peak: highest number of pages that were neither free nor poisoned
+ * @nr_total: all pages; never changes after boot
+ * @splits: direct map leaves that were split at boot
+ */
+struct exmem_node {
+	spinlock_t lock;	/* see above */
+	struct list_head bins[EXMEM_REGION_ORDER + 1];
+	unsigned long nr_free;
+	unsigned long nr_poisoned;
+	unsigned long peak;
+
+	unsigned long nr_total ____cacheline_aligned_in_smp;
+	struct exmem_splits splits;
 };
 
 nodemask_t exmem_pool_nodes __ro_after_init;
-struct exmem_node *exmem_nodes[MAX_NUMNODES] __ro_after_init;
+static struct exmem_node *exmem_nodes[MAX_NUMNODES] __ro_after_init;
 
-/* Regions by pfn >> EXMEM_REGION_SHIFT; they never go away. */
+/* Regions by pfn >> EXMEM_REGION_ORDER. They are never removed. */
 static DEFINE_XARRAY(exmem_regions);
 
-struct exmem_region *exmem_region_of(const struct page *page)
+/**
+ * exmem_enabled - is there any exclusive memory?
+ *
+ * Context: Any context, from the end of early initcalls on.
+ * Return: true if boot has set up a pool.
+ */
+bool exmem_enabled(void)
 {
-	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_SHIFT);
-}
-
-/* The same, for a page that is known to be ours. */
-static struct exmem_region *exmem_page_region(const struct page *page)
-{
-	return (struct exmem_region *)page->index;
+	return !nodes_empty(exmem_pool_nodes);
 }
 
 /**
- * page_is_exmem - is this page exclusive memory?
- * @page: any page
+ * exmem_nearest_node - the nearest of several nodes
+ * @nid: node to measure the distance from; need not be one of @nodes
+ * @nodes: nodes to choose from
  *
  * Context: Any context.
- * Return: true if @page belongs to the pool, free or in use.
+ * Return: a node of @nodes, or NUMA_NO_NODE if there are none.
  */
-bool page_is_exmem(const struct page *page)
+int exmem_nearest_node(int nid, const nodemask_t *nodes)
 {
-	return PageOffline(page) && exmem_region_of(page);
-}
-EXPORT_SYMBOL_GPL(page_is_exmem);
+	int n, best = NUMA_NO_NODE;
 
-/* How many of @nr pages there are before the first one that memory_failure() marked. */
-unsigned long exmem_good_pages(const struct page *page, unsigned long nr)
+	if (nid >= 0 && nid < MAX_NUMNODES && node_isset(nid, *nodes))
+		return nid;
+	for_each_node_mask(n, *nodes)
+		if (best == NUMA_NO_NODE || node_distance(nid, n) < node_distance(nid, best))
+			best = n;
+	return best;
+}
+
+/**
+ * exmem_nodes_total - count all pages of the pool on some nodes
+ * @nodes: nodes with a part of the pool
+ *
+ * Context: Any context.
+ * Return: number of pages.
+ */
+unsigned long exmem_nodes_total(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int n;
+
+	for_each_node_mask(n, *nodes)
+		sum += exmem_nodes[n]->nr_total;
+	return sum;
+}
+
+/**
+ * exmem_nodes_free - count the free pages on some nodes
+ * @nodes: nodes with a part of the pool
+ *
+ * Context: Any context.
+ * Return: number of pages, without those in per-CPU caches.
+ */
+unsigned long exmem_nodes_free(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int n;
+
+	for_each_node_mask(n, *nodes)
+		sum += READ_ONCE(exmem_nodes[n]->nr_free);
+	return sum;
+}
+
+/**
+ * exmem_node_read_stats - one node's part of the pool in figures
+ * @nid: node with a part of the pool
+ * @stats: filled in; while the pool is in use, not all of one moment
+ *
+ * Context: Any context.
+ */
+void exmem_node_read_stats(int nid, struct exmem_node_stats *stats)
+{
+	struct exmem_node *node = exmem_nodes[nid];
+
+	stats->total = node->nr_total;
+	stats->free = READ_ONCE(node->nr_free);
+	stats->peak = READ_ONCE(node->peak);
+	stats->poisoned = READ_ONCE(node->nr_poisoned);
+	stats->splits = node->splits;
+}
+
+static struct exmem_region *exmem_find_region(const struct page *page)
+{
+	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_ORDER);
+}
+
+/**
+ * exmem_unpoisoned_prefix - count the pages before the first poisoned one
+ * @page: first page
+ * @nr: number of contiguous pages
+ *
+ * Context: Any context.
+ * Return: number of pages before the first that memory_failure() has marked; @nr
+ * if it has marked none.
+ */
+unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr)
 {
 	unsigned long i = 0;
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE) || !atomic_long_read(&num_poisoned_pages))
 		return nr;
-	/* It marks first and counts then: what it is done with is seen here. */
+	/* memory_failure() marks the page before it increments the counter. */
 	smp_rmb();
 	while (i < nr && !PageHWPoison(page + i))
 		i++;
 	return i;
 }
 
-/* The part of [at, end) that lies in one word of a bitmap, as a mask. */
-static unsigned long exmem_word(unsigned int at, unsigned int end)
+static unsigned int exmem_next_word(unsigned int bit)
 {
-	unsigned int last = min(end - 1, at | (BITS_PER_LONG - 1));
-
-	return GENMASK(last % BITS_PER_LONG, at % BITS_PER_LONG);
+	return (bit | (BITS_PER_LONG - 1)) + 1;
 }
 
-static void exmem_region_own(struct exmem_region *region, unsigned int at, unsigned int end)
+static unsigned long exmem_first_word_mask(unsigned int start, unsigned int end)
 {
-	for (; at < end; at = (at | (BITS_PER_LONG - 1)) + 1)
-		atomic_long_or(exmem_word(at, end), &region->owned[at / BITS_PER_LONG].word);
+	unsigned int last = min(end, exmem_next_word(start)) - 1;
+
+	return GENMASK(last % BITS_PER_LONG, start % BITS_PER_LONG);
 }
 
-/* Note that @nr pages of one region are handed out. */
-void exmem_own(struct page *page, unsigned long nr)
+static void exmem_set_allocated(struct exmem_region *region, unsigned int start, unsigned int end)
 {
-	unsigned int at = page_to_pfn(page) % EXMEM_REGION_PAGES;
-
-	exmem_region_own(exmem_page_region(page), at, at + nr);
+	for (; start < end; start = exmem_next_word(start))
+		atomic_long_or(exmem_first_word_mask(start, end),
+			       &region->allocated[start / BITS_PER_LONG].word);
 }
 
-/*
- * End the ownership of @nr pages of @region. False, and nothing has changed, if
- * one of them isn't handed out: of two that free a page at the same time one is
- * refused before it touches anything.
+/**
+ * exmem_mark_allocated - note that pages have an owner
+ * @run: pages that were free, and that the caller alone can reach
+ *
+ * Context: Any context.
  */
-bool exmem_disown(struct exmem_region *region, struct page *page, unsigned long nr)
+void exmem_mark_allocated(struct exmem_run *run)
 {
-	unsigned int start = page_to_pfn(page) % EXMEM_REGION_PAGES;
-	unsigned int at, end = start + nr;
+	unsigned int start = page_to_pfn(exmem_run_page(run)) % EXMEM_REGION_PAGES;
 
-	for (at = start; at < end; at = (at | (BITS_PER_LONG - 1)) + 1) {
-		atomic_long_t *word = &region->owned[at / BITS_PER_LONG].word;
-		unsigned long mask = exmem_word(at, end);
-		unsigned long owned = atomic_long_fetch_andnot(mask, word) & mask;
+	exmem_set_allocated(run->region, start, start + run->nr);
+}
 
-		if (owned != mask) {
-			atomic_long_or(owned, word);
-			exmem_region_own(region, start, at);
+/**
+ * exmem_clear_allocated - note that pages no longer have an owner
+ * @page: first page; any page at all
+ * @nr: number of contiguous pages
+ *
+ * If two tasks free a page at the same time, this fails for one of them before
+ * it has touched the page.
+ *
+ * Context: Any context.
+ * Return: true; or false, with nothing changed, unless the pages lie in one region
+ * and each of them is allocated.
+ */
+bool exmem_clear_allocated(struct page *page, unsigned long nr)
+{
+	unsigned int first = page_to_pfn(page) % EXMEM_REGION_PAGES;
+	struct exmem_region *region = exmem_find_region(page);
+	unsigned int start, end = first + nr;
+
+	if (!region || nr > EXMEM_REGION_PAGES - first)
+		return false;
+
+	for (start = first; start < end; start = exmem_next_word(start)) {
+		atomic_long_t *word = &region->allocated[start / BITS_PER_LONG].word;
+		unsigned long mask = exmem_first_word_mask(start, end);
+		unsigned long was = atomic_long_fetch_andnot(mask, word) & mask;
+
+		if (was != mask) {
+			atomic_long_or(was, word);
+			exmem_set_allocated(region, first, start);
 			return false;
 		}
 	}
 	return true;
 }
 
-/* Hang @region where its longest run says. */
-static void exmem_region_rebin(struct exmem_node *node, struct exmem_region *region)
+static void exmem_sort_region(struct exmem_node *node, struct exmem_region *region)
 {
 	if (region->longest)
 		list_move(&region->list, &node->bins[ilog2(region->longest)]);
@@ -137,32 +258,47 @@ static void exmem_region_rebin(struct exmem_node *node, struct exmem_region *reg
 		list_del_init(&region->list);
 }
 
-static void exmem_region_use(struct exmem_node *node, struct exmem_region *region,
+static void exmem_set_busy(struct exmem_node *node, struct exmem_region *region,
+			   unsigned long start, unsigned long nr)
+{
+	unsigned long from, to;
+
+	bitmap_set(region->busy, start, nr);
+	region->longest = 0;
+	for_each_clear_bitrange(from, to, region->busy, EXMEM_REGION_PAGES)
+		region->longest = max_t(unsigned int, region->longest, to - from);
+	exmem_sort_region(node, region);
+}
+
+static void exmem_clear_busy(struct exmem_node *node, struct exmem_region *region,
 			     unsigned long start, unsigned long nr)
 {
 	unsigned long from, to;
 
-	bitmap_set(region->used, start, nr);
-	region->longest = 0;
-	for_each_clear_bitrange(from, to, region->used, EXMEM_REGION_PAGES)
-		region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_region_rebin(node, region);
+	bitmap_clear(region->busy, start, nr);
+	/* The pages join the free ones on both sides of them. */
+	from = find_last_bit(region->busy, start);
+	from = from < start ? from + 1 : 0;
+	to = find_next_bit(region->busy, EXMEM_REGION_PAGES, start + nr);
+	region->longest = max_t(unsigned int, region->longest, to - from);
+	exmem_sort_region(node, region);
+	node->nr_free += nr;
 }
 
-/* A region that has @nr free pages in a row, or else one that comes near. */
-static struct exmem_region *exmem_pick_region(struct exmem_node *node, unsigned long nr)
+static struct exmem_region *exmem_best_fit(struct exmem_node *node, unsigned long nr)
 {
 	int want = ilog2(min(nr, EXMEM_REGION_PAGES));
 	struct exmem_region *region;
 	int bin;
 
-	/* In the first bin not all have a run as long, in the next ones they do. */
+	/* In this bin some runs may be too short, in those above none is. */
 	region = list_first_entry_or_null(&node->bins[want], struct exmem_region, list);
 	if (region && region->longest >= nr)
 		return region;
-	for (bin = want + 1; bin <= EXMEM_REGION_SHIFT; bin++)
+	for (bin = want + 1; bin <= EXMEM_REGION_ORDER; bin++)
 		if (!list_empty(&node->bins[bin]))
 			goto found;
+	/* No run is long enough: the longest then. */
 	for (bin = want; bin >= 0; bin--)
 		if (!list_empty(&node->bins[bin]))
 			goto found;
@@ -171,161 +307,183 @@ found:
 	return list_first_entry(&node->bins[bin], struct exmem_region, list);
 }
 
-/*
- * Take one run of at most @nr claimed pages. If the first page of what was
- * found is poisoned, it is retired, and nothing is taken.
- */
-static unsigned long exmem_take_run(struct exmem_node *node, unsigned long nr,
-				    struct list_head *runs)
+static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
+				     struct list_head *runs)
 {
-	struct exmem_region *region = exmem_pick_region(node, nr);
-	unsigned long start, good;
+	struct exmem_region *region = exmem_best_fit(node, nr);
+	struct exmem_run *run;
+	unsigned long start;
 	struct page *page;
 
 	lockdep_assert_held(&node->lock);
 
 	nr = min(nr, region->longest);
-	start = bitmap_find_next_zero_area(region->used, EXMEM_REGION_PAGES, 0, nr, 0);
+	start = bitmap_find_next_zero_area(region->busy, EXMEM_REGION_PAGES, 0, nr, 0);
 	page = pfn_to_page(region->pfn + start);
 
-	good = exmem_good_pages(page, nr);
-	exmem_region_use(node, region, start, good ?: 1);
-	if (good) {
-		set_page_private(page, good);
-		list_add_tail(&page->lru, runs);
-	} else {
+	nr = exmem_unpoisoned_prefix(page, nr);
+	exmem_set_busy(node, region, start, nr ?: 1);
+	if (!nr) {
 		node->nr_poisoned++;
+		return 0;
 	}
-	return good;
+	run = page_exmem_run(page);
+	run->nr = nr;
+	list_add_tail(&run->list, runs);
+	return nr;
 }
 
-static void exmem_region_unuse(struct exmem_node *node, struct exmem_region *region,
-			       unsigned long start, unsigned long nr)
+static void exmem_free_or_retire(struct exmem_node *node, struct page *page, unsigned long nr)
 {
-	unsigned long from, to;
-
-	bitmap_clear(region->used, start, nr);
-	/* What is free on both sides of them makes one run with them. */
-	from = find_last_bit(region->used, start);
-	from = from < start ? from + 1 : 0;
-	to = find_next_bit(region->used, EXMEM_REGION_PAGES, start + nr);
-	region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_region_rebin(node, region);
-	node->nr_free += nr;
-}
-
-/* Make free what is good of @nr pages of one region, and retire what is poisoned. */
-void exmem_put_run(struct exmem_node *node, struct page *page, unsigned long nr)
-{
-	struct exmem_region *region = exmem_page_region(page);
+	struct exmem_region *region = page_exmem_run(page)->region;
 	unsigned long start = page_to_pfn(page) - region->pfn;
-	unsigned long end = start + nr, good;
+	unsigned long end = start + nr;
 
 	lockdep_assert_held(&node->lock);
 
 	while (start < end) {
-		good = exmem_good_pages(pfn_to_page(region->pfn + start), end - start);
-		if (good)
-			exmem_region_unuse(node, region, start, good);
+		nr = exmem_unpoisoned_prefix(pfn_to_page(region->pfn + start), end - start);
+		if (nr)
+			exmem_clear_busy(node, region, start, nr);
 		else
 			node->nr_poisoned++;
-		start += good ?: 1;
+		start += nr ?: 1;
 	}
 }
 
-/*
- * Take up to @nr pages from @node, but nothing if that would be fewer than
- * @least. Return how many. May sleep if @nr is EXMEM_RUNS_AT_ONCE or more.
- */
-unsigned long exmem_node_take(struct exmem_node *node, unsigned long nr, unsigned long least,
-			      struct list_head *runs)
+static void exmem_free_list(struct exmem_node *node, struct list_head *runs)
 {
-	unsigned long claim, got, taken = 0;
-	unsigned int taken_runs = 0;
-	struct page *page, *next;
+	struct exmem_run *run, *next;
+
+	list_for_each_entry_safe(run, next, runs, list)
+		exmem_free_or_retire(node, exmem_run_page(run), run->nr);
+	INIT_LIST_HEAD(runs);
+}
+
+static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long claim,
+					 struct list_head *runs)
+{
+	unsigned long nr, allocated = 0;
+	unsigned int nr_runs = 0;
+
+	while (claim) {
+		nr = exmem_alloc_run(node, claim, runs);
+		allocated += nr;
+		claim -= nr;
+		/* A claimed page turned out to be poisoned: claim another, if there is one. */
+		if (!nr && node->nr_free)
+			node->nr_free--;
+		else if (!nr)
+			claim--;
+		if (nr && ++nr_runs % EXMEM_RUNS_AT_ONCE == 0)
+			cond_resched_lock(&node->lock);
+	}
+	return allocated;
+}
+
+/**
+ * exmem_node_alloc - allocate pages of one node
+ * @nid: node with a part of the pool
+ * @nr: number of pages to allocate at most
+ * @least: allocate nothing if fewer than this can be had
+ * @runs: list to add the pages to
+ *
+ * Context: Any context if @nr is less than EXMEM_RUNS_AT_ONCE, or else process
+ * context, no spinlock held.
+ * Return: number of pages, which are zero and not marked as allocated yet.
+ */
+unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
+			       struct list_head *runs)
+{
+	struct exmem_node *node = exmem_nodes[nid];
+	unsigned long claim, allocated;
 	LIST_HEAD(list);
 
-	/* A node with too little need not be disturbed. */
 	if (READ_ONCE(node->nr_free) < least)
 		return 0;
 
 	spin_lock(&node->lock);
-	/* A claim always finds its pages: regions have all claims plus nr_free. */
+	/*
+	 * Others may allocate and free while the lock is given up below. Each claim
+	 * finds its pages still: the regions hold all claimed pages beside nr_free.
+	 */
 	claim = min(nr, node->nr_free);
 	if (claim < least)
 		claim = 0;
 	node->nr_free -= claim;
 	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
-	while (claim) {
-		got = exmem_take_run(node, claim, &list);
-		taken += got;
-		claim -= got;
-		/* A page that was claimed has been retired: is there another? */
-		if (!got && node->nr_free)
-			node->nr_free--;
-		else if (!got)
-			claim--;
-		if (got && ++taken_runs % EXMEM_RUNS_AT_ONCE == 0)
-			cond_resched_lock(&node->lock);
-	}
-	if (taken < least) {
-		list_for_each_entry_safe(page, next, &list, lru)
-			exmem_put_run(node, page, page_private(page));
-		INIT_LIST_HEAD(&list);
-		taken = 0;
+	allocated = exmem_alloc_claimed(node, claim, &list);
+	if (allocated < least) {
+		exmem_free_list(node, &list);
+		allocated = 0;
 	}
 	spin_unlock(&node->lock);
 
 	list_splice_tail(&list, runs);
-	return taken;
+	return allocated;
 }
 
-/*
- * Make @nr pages of one region free, which are zero. All but those that
- * memory_failure() marked: they are retired, and need not be zero.
+/**
+ * exmem_node_free - make pages free, and retire the poisoned ones
+ * @page: first page
+ * @nr: number of contiguous pages of one region; all but the poisoned ones are zero
+ *
+ * Context: Any context.
  */
-void exmem_node_put(struct page *page, unsigned long nr)
+void exmem_node_free(struct page *page, unsigned long nr)
 {
 	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
 
 	spin_lock(&node->lock);
-	exmem_put_run(node, page, nr);
+	exmem_free_or_retire(node, page, nr);
 	spin_unlock(&node->lock);
 }
 
-/* Make runs of pages free, which are zero. May sleep. */
-void exmem_put_runs(struct list_head *runs)
+/**
+ * exmem_node_free_runs - make many runs free under one hold of the node's lock
+ * @nid: the node they belong to
+ * @runs: runs whose pages are zero; empty afterwards
+ * @may_spin: wait for the lock if it is taken
+ *
+ * Context: Any context. The time it takes grows with the number of runs.
+ * Return: true; or false, with nothing changed, if the lock was taken.
+ */
+bool exmem_node_free_runs(int nid, struct list_head *runs, bool may_spin)
 {
-	struct page *page, *next;
+	struct exmem_node *node = exmem_nodes[nid];
 
-	list_for_each_entry_safe(page, next, runs, lru) {
-		list_del(&page->lru);
-		exmem_node_put(page, page_private(page));
-		cond_resched();
-	}
+	if (may_spin)
+		spin_lock(&node->lock);
+	else if (!spin_trylock(&node->lock))
+		return false;
+	exmem_free_list(node, runs);
+	spin_unlock(&node->lock);
+	return true;
 }
 
-/*
- * Clear all pages but those that memory_failure() marked. None is in use, and none
- * is going to be meanwhile.
+/**
+ * exmem_clear_regions - clear all pages of all regions but the poisoned ones
+ *
+ * Context: Process context. May sleep. The caller knows that no page is allocated,
+ * and that none is going to be meanwhile.
  */
-void exmem_clear_all(void)
+void exmem_clear_regions(void)
 {
+	unsigned long index, start, nr;
 	struct exmem_region *region;
-	unsigned long index, at, good;
 	struct page *page;
 
 	xa_for_each(&exmem_regions, index, region) {
 		page = pfn_to_page(region->pfn);
-		for (at = 0; at < EXMEM_REGION_PAGES; at += good + 1) {
-			good = exmem_good_pages(page + at, EXMEM_REGION_PAGES - at);
-			exmem_arch_clear(page + at, good);
+		for (start = 0; start < EXMEM_REGION_PAGES; start += nr + 1) {
+			nr = exmem_unpoisoned_prefix(page + start, EXMEM_REGION_PAGES - start);
+			exmem_arch_clear(page + start, nr);
 		}
 		cond_resched();
 	}
 }
 
-static struct exmem_node * __init exmem_node_create(int nid)
+static struct exmem_node * __init exmem_find_or_add_node(int nid)
 {
 	struct exmem_node *node = exmem_nodes[nid];
 	int bin;
@@ -337,30 +495,29 @@ static struct exmem_node * __init exmem_node_create(int nid)
 	if (!node)
 		return NULL;
 	exmem_nodes[nid] = node;
-	/* The lock's name in lock_stat. */
+	/* lock_stat shows the expression as the lock's name. */
 	spin_lock_init(&exmem_nodes[nid]->lock);
-	for (bin = 0; bin <= EXMEM_REGION_SHIFT; bin++)
+	for (bin = 0; bin <= EXMEM_REGION_ORDER; bin++)
 		INIT_LIST_HEAD(&node->bins[bin]);
 	return node;
 }
 
-/*
- * PageOffline tells those who read memory by pfn (/proc/kcore, hibernation,
- * makedumpfile) to leave the page alone. A reference count of zero keeps
- * everybody from taking a reference: KVM and VFIO map the pages behind a
- * VM_PFNMAP only if they can, or if the page is reserved.
- */
-static void __init exmem_prepare_page(struct page *page, struct exmem_region *region)
+static void __init exmem_init_page(struct page *page, struct exmem_region *region)
 {
 	struct folio *folio = page_folio(page);
 
-	page->index = (unsigned long)region;
+	page_exmem_run(page)->region = region;
 	__folio_clear_reserved(folio);
+	/*
+	 * With a reference count of zero nobody can take a reference. KVM and VFIO
+	 * map pages behind a VM_PFNMAP if they can take one, or if they are reserved.
+	 */
 	set_page_count(page, 0);
+	/* Readers of memory by pfn skip it: /proc/kcore, hibernation, makedumpfile. */
 	__folio_set_offline(folio);
 }
 
-static int __init exmem_region_add(struct exmem_node *node, struct exmem_region *region,
+static int __init exmem_add_region(struct exmem_node *node, struct exmem_region *region,
 				   struct page *page)
 {
 	unsigned long i;
@@ -368,28 +525,34 @@ static int __init exmem_region_add(struct exmem_node *node, struct exmem_region 
 
 	region->pfn = page_to_pfn(page);
 	INIT_LIST_HEAD(&region->list);
-	bitmap_fill(region->used, EXMEM_REGION_PAGES);
+	bitmap_fill(region->busy, EXMEM_REGION_PAGES);
 
-	ret = xa_err(xa_store(&exmem_regions, region->pfn >> EXMEM_REGION_SHIFT, region,
+	ret = xa_err(xa_store(&exmem_regions, region->pfn >> EXMEM_REGION_ORDER, region,
 			      GFP_KERNEL));
 	if (ret)
 		return ret;
 
 	for (i = 0; i < EXMEM_REGION_PAGES; i++)
-		exmem_prepare_page(page + i, region);
+		exmem_init_page(page + i, region);
 	exmem_arch_clear(page, EXMEM_REGION_PAGES);
 	node->nr_total += EXMEM_REGION_PAGES;
-	exmem_node_put(page, EXMEM_REGION_PAGES);
+	exmem_node_free(page, EXMEM_REGION_PAGES);
 	return 0;
 }
 
-/*
- * Add @nr pages from @page, all on one node, to the pool. On failure the pool
- * has some of them or none; nobody else may have any.
+/**
+ * exmem_add_regions - unmap and clear a range of memory and add it to the pool
+ * @page: first page; aligned to a region
+ * @nr: number of pages, all on one node; a multiple of EXMEM_REGION_PAGES
+ * @splits: counts the direct map leaves that had to be split
+ *
+ * Context: Boot, while this is the only CPU.
+ * Return: 0 or a negative errno. On failure the pool has none of the pages or
+ * some, and nothing else may use any of them.
  */
-int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_splits *splits)
+int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_splits *splits)
 {
-	struct exmem_node *node = exmem_node_create(page_to_nid(page));
+	struct exmem_node *node = exmem_find_or_add_node(page_to_nid(page));
 	unsigned long i, nr_regions = nr / EXMEM_REGION_PAGES;
 	struct exmem_region *regions;
 	int ret;
@@ -410,19 +573,19 @@ int __init exmem_pool_add(struct page *page, unsigned long nr, struct exmem_spli
 	node_set(page_to_nid(page), exmem_pool_nodes);
 
 	for (i = 0; !ret && i < nr_regions; i++) {
-		ret = exmem_region_add(node, &regions[i], page + i * EXMEM_REGION_PAGES);
+		ret = exmem_add_region(node, &regions[i], page + i * EXMEM_REGION_PAGES);
 		cond_resched();
 	}
 	return ret;
 }
 
-/* With no references to its pages, a memory block looks as if it could go. */
 static int exmem_memory_notify(struct notifier_block *nb, unsigned long action, void *data)
 {
 	struct memory_notify *mn = data;
-	unsigned long index = mn->start_pfn >> EXMEM_REGION_SHIFT;
-	unsigned long last = (mn->start_pfn + mn->nr_pages - 1) >> EXMEM_REGION_SHIFT;
+	unsigned long index = mn->start_pfn >> EXMEM_REGION_ORDER;
+	unsigned long last = (mn->start_pfn + mn->nr_pages - 1) >> EXMEM_REGION_ORDER;
 
+	/* A block whose pages have no references looks as if it could go offline. */
 	if (action == MEM_GOING_OFFLINE && xa_find(&exmem_regions, &index, last, XA_PRESENT))
 		return notifier_from_errno(-EBUSY);
 	return NOTIFY_OK;
@@ -430,8 +593,12 @@ static int exmem_memory_notify(struct notifier_block *nb, unsigned long action, 
 
 static int __init exmem_region_init(void)
 {
-	if (nodes_empty(exmem_pool_nodes))
+	if (!exmem_enabled())
 		return 0;
 	return hotplug_memory_notifier(exmem_memory_notify, DEFAULT_CALLBACK_PRI);
 }
 core_initcall(exmem_region_init);
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/region-kunit.h"
+#endif

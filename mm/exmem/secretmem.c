@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: memfd_secret(2) with memory from the pool, so that programs
- * gain without a change. A file is what it was before, a size that is set once
- * and memory to be mapped, but what memory it takes is taken by mmap().
+ * Exclusive memory: memfd_secret(2) with memory from the pool.
+ *
+ * Programs need no change: a file has a size that can be set once, and is there
+ * to be mapped. But mmap() allocates the pages, and not the first access.
  */
 #include <linux/err.h>
+#include <linux/exmem.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
-#include <linux/sysctl.h>
 
-#include "internal.h"
-
-static bool exmem_secretmem __read_mostly = true;
+#include "front.h"
 
 static unsigned long exmem_secretmem_pages(const struct inode *inode)
 {
@@ -25,57 +25,58 @@ static vm_fault_t exmem_secretmem_fault(struct vm_fault *vmf)
 {
 	if (vmf->pgoff >= exmem_secretmem_pages(file_inode(vmf->vma->vm_file)))
 		return VM_FAULT_SIGBUS;
-	return exmem_file_fault(vmf);
+	return exmem_object_fault(vmf);
 }
 
 static const struct vm_operations_struct exmem_secretmem_vm_ops = {
 	.fault		= exmem_secretmem_fault,
 };
 
-/* A file without a size, all of which may come within its end. */
-static int exmem_secretmem_mmap_all(struct file *file, struct vm_area_struct *vma)
+static int exmem_secretmem_mmap_unsized(struct file *file, struct vm_area_struct *vma)
 {
-	int ret = exmem_file_mmap(file, vma, vma_pages(vma), 0);
+	int ret = exmem_object_mmap(file, vma, vma_pages(vma), 0);
 	unsigned long size = exmem_secretmem_pages(file_inode(file));
 
-	/* It got one meanwhile: either here or there, what was taken is seen. */
+	/*
+	 * The file may have got its size meanwhile. ->setattr() sets it first and
+	 * then truncates the object: either side sees the pages beyond the end.
+	 */
 	if (size)
-		exmem_object_trim(file->private_data, size);
+		exmem_object_truncate(file->private_data, size);
 	return ret;
 }
 
-/*
- * What lies beyond the end of a file that has a size stays there, and needs no
- * pages. While it has none, all that is mapped may come within its end, and must
- * not fault for lack of a page then.
- */
 static int exmem_secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned long size = exmem_secretmem_pages(file_inode(file)), nr = vma_pages(vma);
 
 	vma->vm_ops = &exmem_secretmem_vm_ops;
+	/*
+	 * A size does not change once it is set: no pages are needed beyond it.
+	 * Before that, any page mapped may end up inside the file, and then must
+	 * not be missing.
+	 */
 	if (!size)
-		return exmem_secretmem_mmap_all(file, vma);
+		return exmem_secretmem_mmap_unsized(file, vma);
 	nr = size > vma->vm_pgoff ? min(nr, size - vma->vm_pgoff) : 0;
-	return exmem_file_mmap(file, vma, nr, nr);
+	return exmem_object_mmap(file, vma, nr, nr);
 }
 
-/* Who has the file by its name may be about to give it a size. */
 static int exmem_secretmem_release(struct inode *inode, struct file *file)
 {
+	/* truncate() by way of /proc/PID/fd holds the inode only, and uses i_private. */
 	inode_lock(inode);
 	inode->i_private = NULL;
 	inode_unlock(inode);
-	return exmem_file_release(inode, file);
+	return exmem_object_release(inode, file);
 }
 
 static const struct file_operations exmem_secretmem_fops = {
 	.mmap		= exmem_secretmem_mmap,
-	.show_fdinfo	= exmem_file_show_fdinfo,
+	.show_fdinfo	= exmem_object_show_fdinfo,
 	.release	= exmem_secretmem_release,
 };
 
-/* A size is set once. Then nobody can reach what was taken for beyond the end. */
 static int exmem_secretmem_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 				   struct iattr *iattr)
 {
@@ -86,7 +87,7 @@ static int exmem_secretmem_setattr(struct mnt_idmap *idmap, struct dentry *dentr
 		return -EINVAL;
 	ret = simple_setattr(idmap, dentry, iattr);
 	if (!ret && iattr->ia_valid & ATTR_SIZE && iattr->ia_size && inode->i_private)
-		exmem_object_trim(inode->i_private, exmem_secretmem_pages(inode));
+		exmem_object_truncate(inode->i_private, exmem_secretmem_pages(inode));
 	return ret;
 }
 
@@ -94,10 +95,19 @@ static const struct inode_operations exmem_secretmem_iops = {
 	.setattr	= exmem_secretmem_setattr,
 };
 
+static struct exmem_front exmem_secretmem_front = {
+	.name		= "secretmem",
+	.class		= "[secretmem]",
+	.file_name	= "secretmem",
+	.fops		= &exmem_secretmem_fops,
+	.magic		= SECRETMEM_MAGIC,
+	.sysctl		= "exmem_secretmem",
+	.enabled	= true,
+};
+
 static struct file *exmem_secretmem_file(void)
 {
-	struct file *file = exmem_file_new("[secretmem]", "secretmem", &exmem_secretmem_fops,
-					   EXMEM_CALLER_SECRETMEM);
+	struct file *file = exmem_front_file(&exmem_secretmem_front);
 	struct inode *inode;
 
 	if (IS_ERR(file))
@@ -112,22 +122,23 @@ static struct file *exmem_secretmem_file(void)
 }
 
 /**
- * exmem_secretmem_enabled - does memfd_secret() take its memory from the pool
+ * exmem_secretmem_enabled - does memfd_secret() use the pool?
  *
- * Return: true if there is a pool, and the administrator wants it.
+ * Context: Any context.
+ * Return: true if there is a pool, and the administrator has not disabled this.
  */
 bool exmem_secretmem_enabled(void)
 {
-	return !nodes_empty(exmem_pool_nodes) && READ_ONCE(exmem_secretmem);
+	return exmem_secretmem_front.mnt && READ_ONCE(exmem_secretmem_front.enabled);
 }
 
 /**
  * exmem_memfd_secret - memfd_secret() with memory from the pool
- * @flags: what memfd_secret() got, and found good
+ * @flags: flags of the system call, already validated
  *
  * Context: Process context. May sleep.
- * Return: a file descriptor, -EMFILE, -ENFILE, -ENOMEM, or what a security module
- * has to say.
+ * Return: a file descriptor, -EMFILE, -ENFILE, -ENOMEM, or the error of a security
+ * module.
  */
 int exmem_memfd_secret(unsigned int flags)
 {
@@ -146,20 +157,8 @@ int exmem_memfd_secret(unsigned int flags)
 	return fd;
 }
 
-static struct ctl_table exmem_secretmem_sysctls[] = {
-	{
-		.procname	= "exmem_secretmem",
-		.data		= &exmem_secretmem,
-		.maxlen		= sizeof(exmem_secretmem),
-		.mode		= 0644,
-		.proc_handler	= proc_dobool,
-	},
-};
-
 static int __init exmem_secretmem_init(void)
 {
-	if (!nodes_empty(exmem_pool_nodes))
-		register_sysctl_init("vm", exmem_secretmem_sysctls);
-	return 0;
+	return exmem_front_register(&exmem_secretmem_front);
 }
 device_initcall(exmem_secretmem_init);

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: /sys/kernel/mm/exmem/, the pool in figures, and below it
- * node<N>/, each node's part of it.
+ * Exclusive memory: figures of the pool in /sys/kernel/mm/exmem/, and of each
+ * node's part of it in node<N>/ below that.
  */
+#include <linux/exmem.h>
 #include <linux/init.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
+#include <linux/nodemask.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 
-#include "internal.h"
+#include "pool.h"
 
-/* A directory, and the nodes whose figures it shows. */
+/**
+ * struct exmem_dir - a directory
+ * @kobj: its object
+ * @nodes: nodes whose figures it adds up
+ */
 struct exmem_dir {
 	struct kobject kobj;
 	nodemask_t nodes;
@@ -34,8 +40,8 @@ EXMEM_ATTR(free_pages, free);
 EXMEM_ATTR(peak_pages, peak);
 EXMEM_ATTR(poisoned_pages, poisoned);
 EXMEM_ATTR(failed_requests, failed);
-EXMEM_ATTR(splits_2M, splits.pmd);
-EXMEM_ATTR(splits_1G, splits.pud);
+EXMEM_ATTR(splits_2M, splits_pmd);
+EXMEM_ATTR(splits_1G, splits_pud);
 
 static struct attribute *exmem_attrs[] = {
 	&total_pages_attr.attr,
@@ -75,23 +81,23 @@ static struct kobject * __init exmem_dir_add(struct kobject *parent, const nodem
 	return &dir->kobj;
 }
 
-/* For want of memory there may be fewer directories than nodes: no harm. */
 static int __init exmem_sysfs_init(void)
 {
 	struct kobject *kobj;
 	char name[16];
 	int nid;
 
-	if (nodes_empty(exmem_pool_nodes))
+	if (!exmem_enabled())
 		return 0;
 
-	kobj = exmem_dir_add(mm_kobj, &exmem_pool_nodes, "exmem");
+	kobj = exmem_dir_add(mm_kobj, exmem_nodes(), "exmem");
 	if (!kobj)
 		return -ENOMEM;
-	for_each_node_mask(nid, exmem_pool_nodes) {
+	for_each_node_mask(nid, *exmem_nodes()) {
 		nodemask_t node = nodemask_of_node(nid);
 
 		snprintf(name, sizeof(name), "node%d", nid);
+		/* A node without a directory is no reason to fail. */
 		exmem_dir_add(kobj, &node, name);
 	}
 	return 0;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory, the x86 half: take a region out of the direct map, and
- * clear pages that have no mapping.
+ * Exclusive memory on x86: take memory out of the direct map, and clear pages that
+ * have no mapping.
  */
 #include <linux/cache.h>
-#include <linux/exmem.h>
+#include <linux/exmem_arch.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
@@ -15,38 +15,39 @@
 #include <asm/set_memory.h>
 #include <asm/tlbflush.h>
 
-/*
- * A few pages of kernel address space for each CPU, through which it reaches the
- * pages it is clearing. The page tables behind them exist from boot.
+/**
+ * struct exmem_window - kernel addresses through which one CPU reaches pages
+ * @addr: the first address
+ * @pte: its page table entry; the page table exists from boot
  */
-struct exmem_slot {
+struct exmem_window {
 	unsigned long addr;
 	pte_t *pte;
 };
 
-static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_slot, exmem_slot);
+static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_window, exmem_window);
 
-/* The PTEs of a slot fill cache lines, which no other CPU has a use for. */
-#define EXMEM_SLOT_PAGES	(2 * SMP_CACHE_BYTES / sizeof(pte_t))
-#define EXMEM_SLOT_SIZE		(EXMEM_SLOT_PAGES * PAGE_SIZE)
+/* The PTEs of a window fill whole cache lines: no other CPU uses these. */
+#define EXMEM_WINDOW_PAGES	(2 * SMP_CACHE_BYTES / sizeof(pte_t))
+#define EXMEM_WINDOW_SIZE	(EXMEM_WINDOW_PAGES * PAGE_SIZE)
 
-/* What prefetches beyond the end of a slot is not to reach the next one. */
-#define EXMEM_SLOT_STRIDE	(2 * EXMEM_SLOT_SIZE)
+/* A gap between windows: a prefetch beyond the end of one must not reach the next. */
+#define EXMEM_WINDOW_STRIDE	(2 * EXMEM_WINDOW_SIZE)
 
-static int __init exmem_slot_init(pte_t *pte, unsigned long addr, void *data)
+static int __init exmem_init_window(pte_t *pte, unsigned long addr, void *data)
 {
-	struct exmem_slot *slot = data;
+	struct exmem_window *window = data;
 
-	/* Called for each page: the first is where the slot begins. */
-	if (slot->pte)
+	/* apply_to_page_range() calls this for each page, from the first on. */
+	if (window->pte)
 		return 0;
-	slot->addr = addr;
-	slot->pte = pte;
+	window->addr = addr;
+	window->pte = pte;
 	return 0;
 }
 
 /**
- * exmem_arch_leaf_size - how much of the direct map one leaf holds
+ * exmem_arch_leaf_size - size of a leaf of the direct map
  * @addr: physical address of RAM
  *
  * Context: Boot, once the direct map is complete.
@@ -61,7 +62,7 @@ unsigned long __init exmem_arch_leaf_size(phys_addr_t addr)
 }
 
 /**
- * exmem_arch_init - prepare for clearing pages that have no mapping
+ * exmem_arch_init - prepare to clear pages that have no mapping
  *
  * Context: Boot, once, before the first exmem_arch_clear().
  * Return: 0, or -ENOMEM.
@@ -72,20 +73,17 @@ int __init exmem_arch_init(void)
 	struct vm_struct *area;
 	int cpu, ret;
 
-	/*
-	 * VM_SPARSE, because the pages in the area come and go: /proc/kcore
-	 * reads it as zeroes.
-	 */
-	area = get_vm_area((nr_cpu_ids + 1) * EXMEM_SLOT_STRIDE, VM_SPARSE);
+	/* VM_SPARSE: pages in it come and go, and /proc/kcore reads it as zeroes. */
+	area = get_vm_area((nr_cpu_ids + 1) * EXMEM_WINDOW_STRIDE, VM_SPARSE);
 	if (!area)
 		return -ENOMEM;
 
-	/* So aligned, no slot lies in two page tables. */
-	addr = ALIGN((unsigned long)area->addr, EXMEM_SLOT_SIZE);
+	/* The alignment keeps each window within one page table. */
+	addr = ALIGN((unsigned long)area->addr, EXMEM_WINDOW_SIZE);
 	for_each_possible_cpu(cpu) {
-		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_SLOT_STRIDE,
-					  EXMEM_SLOT_SIZE, exmem_slot_init,
-					  per_cpu_ptr(&exmem_slot, cpu));
+		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_WINDOW_STRIDE,
+					  EXMEM_WINDOW_SIZE, exmem_init_window,
+					  per_cpu_ptr(&exmem_window, cpu));
 		if (ret) {
 			free_vm_area(area);
 			return ret;
@@ -95,20 +93,19 @@ int __init exmem_arch_init(void)
 }
 
 /**
- * exmem_arch_unmap - take a region out of the direct map
- * @page: first page of the region
- * @nr: number of pages; both are aligned to PMD_SIZE
+ * exmem_arch_unmap - take regions out of the direct map
+ * @page: first page; aligned to PMD_SIZE
+ * @nr: number of contiguous pages; a multiple of what a PMD maps
  * @splits: counts the leaves that had to be split
  *
- * The region is mapped by base pages before it is unmapped, so that nothing
- * that later touches a neighbour, or one page of it, has a leaf left to split.
+ * The regions are mapped by base pages before they are unmapped. So no later change
+ * to a neighbour, or to one page of a region, has a leaf to split.
  *
  * Context: Boot, while this is the only CPU: the TLB flush stays local.
- * Return: 0, or a negative errno. The region may then be partly unmapped, and
- * nobody may use it.
+ * Return: 0 or a negative errno. On failure some of the pages may be unmapped, and
+ * nobody may use any of them.
  */
-int __init exmem_arch_unmap(struct page *page, unsigned long nr,
-			    struct exmem_splits *splits)
+int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_splits *splits)
 {
 	unsigned long addr = (unsigned long)page_address(page);
 	unsigned long end = addr + nr * PAGE_SIZE;
@@ -130,42 +127,41 @@ int __init exmem_arch_unmap(struct page *page, unsigned long nr,
 	return 0;
 }
 
-/* Clear as many pages as fit in the slot, or @nr. Return how many. */
-static unsigned long exmem_clear_some(struct page *page, unsigned long nr)
+static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 {
-	struct exmem_slot *slot = get_cpu_ptr(&exmem_slot);
-	unsigned long i, addr = slot->addr;
-	pte_t *pte = slot->pte;
+	struct exmem_window *window = get_cpu_ptr(&exmem_window);
+	unsigned long i, addr = window->addr;
+	pte_t *pte = window->pte;
 
-	nr = min(nr, EXMEM_SLOT_PAGES);
+	nr = min(nr, EXMEM_WINDOW_PAGES);
 	set_ptes(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL), nr);
 	for (i = 0; i < nr; i++, addr += PAGE_SIZE) {
 		clear_page((void *)addr);
 		set_pte(pte + i, __pte(0));
-		/* No other CPU has a use for this address: the flush is local. */
+		/* No other CPU uses this address: a local flush is enough. */
 		flush_tlb_one_kernel(addr);
 	}
-	put_cpu_ptr(&exmem_slot);
+	put_cpu_ptr(&exmem_window);
 	return nr;
 }
 
 /**
- * exmem_arch_clear - fill pages that the direct map does not hold with zeroes
+ * exmem_arch_clear - clear pages that the direct map does not hold
  * @page: first page
  * @nr: number of contiguous pages
  *
- * The pages are mapped in this CPU's slot while they are being cleared, a few
- * at a time. Another CPU may speculate through the slot meanwhile, as it may
- * through any kmap_local_page(). What it finds, its TLB may keep until it needs
- * the room: it has no use for these addresses, and is not told to forget them.
+ * This CPU's window maps the pages meanwhile, a few at a time. Another CPU may
+ * speculate through the window, as through any kmap_local_page(), and keep the
+ * translation in its TLB until it is evicted: it never uses these addresses, and
+ * nobody tells it to flush them.
  *
- * Context: Process context. Does not sleep; preemption is off for a few pages
- * at a time.
+ * Context: Process context. Does not sleep. Preemption is off for a few pages at a
+ * time.
  */
 void exmem_arch_clear(struct page *page, unsigned long nr)
 {
 	unsigned long done;
 
 	for (; nr; page += done, nr -= done)
-		done = exmem_clear_some(page, nr);
+		done = exmem_clear_in_window(page, nr);
 }

@@ -1,48 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How the pool scales: threads that do nothing but take pages and give them
- * back, first one, then one on each of several CPUs.
+ * How the pool scales: threads that only alloc and free pages, first on one CPU,
+ * then on several.
  *
- * It measures, and asserts no figure. Skipped unless exmem_bench.cpus= is
- * given. To measure at another time than at boot, give exmem_bench.rounds=0,
- * too; later set that parameter, and write to the suite's file "run" in debugfs.
+ * It measures, and asserts no figure. It is skipped without exmem_bench.cpus=. To
+ * measure after boot, boot with exmem_bench.rounds=0, set that parameter later, and
+ * write to the suite's file "run" in debugfs.
  */
 #include <kunit/test.h>
 #include <linux/cache.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
-#include <linux/exmem.h>
-#include <linux/ioport.h>
+#include <linux/exmem_pool.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
-#include <linux/memblock.h>
-#include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/prandom.h>
-#include <linux/set_memory.h>
-
-#undef MODULE_PARAM_PREFIX
-#define MODULE_PARAM_PREFIX "exmem_bench."
 
 static unsigned int exmem_bench_cpus;
 module_param_named(cpus, exmem_bench_cpus, uint, 0600);
-MODULE_PARM_DESC(cpus, "compare one CPU with so many (0: skip)");
+MODULE_PARM_DESC(cpus, "number of CPUs to compare with one (0: skip)");
 
 static unsigned int exmem_bench_rounds = 15;
 module_param_named(rounds, exmem_bench_rounds, uint, 0600);
-MODULE_PARM_DESC(rounds, "how often to measure each load");
-
-static bool exmem_bench_all_4k;
-module_param_named(all_4k, exmem_bench_all_4k, bool, 0400);
-MODULE_PARM_DESC(all_4k, "split all of the direct map at boot: the worst there is");
+MODULE_PARM_DESC(rounds, "number of times to measure each load");
 
 #define EXMEM_BENCH_MSECS	100
-/* Requests that a thread holds while it makes the next one. */
+/* Requests that a thread keeps while it makes the next one */
 #define EXMEM_BENCH_HELD	8
 /* Largest of the requests of any size */
 #define EXMEM_BENCH_MIXED	64
-/* For comparison, what a thread does alone that shares nothing */
+/* Steps of a load that shares nothing, for comparison */
 #define EXMEM_BENCH_LOCAL	1000
 
 struct exmem_bench_thread;
@@ -69,30 +59,19 @@ struct exmem_bench_thread {
 	unsigned int refused;
 } ____cacheline_aligned_in_smp;
 
-static int exmem_bench_take(unsigned long nr, struct list_head *runs)
-{
-	return exmem_alloc_pages(nr, EXMEM_CALLER_KERNEL, runs);
-}
-
-static void exmem_bench_give(struct list_head *runs)
-{
-	exmem_free_runs(runs, EXMEM_CALLER_KERNEL);
-}
-
 static void exmem_bench_requests(struct exmem_bench_thread *thread, struct list_head *held)
 {
 	unsigned int size = thread->run->load->size;
 
 	if (!size)
 		size = 1 + prandom_u32_state(&thread->rnd) % EXMEM_BENCH_MIXED;
-	exmem_bench_give(held);
-	if (exmem_bench_take(size, held))
+	exmem_free_runs(held);
+	if (exmem_alloc_pages(size, held))
 		thread->refused++;
 	else
 		thread->pages += size;
 }
 
-/* What the machine makes of two threads that have nothing to do with each other. */
 static void exmem_bench_local(struct exmem_bench_thread *thread, struct list_head *held)
 {
 	unsigned int i;
@@ -125,7 +104,7 @@ static int exmem_bench_work(void *data)
 	thread->nsecs = ktime_get_ns() - start;
 
 	for (slot = 0; slot < EXMEM_BENCH_HELD; slot++)
-		exmem_bench_give(&thread->held[slot]);
+		exmem_free_runs(&thread->held[slot]);
 	complete(&thread->done);
 	return 0;
 }
@@ -149,16 +128,15 @@ static int exmem_bench_start(struct exmem_bench_run *run, struct exmem_bench_thr
 	return 0;
 }
 
-/* Wait for a thread; return what it did in pages per second. */
-static u64 exmem_bench_end(struct kunit *test, struct exmem_bench_thread *thread)
+static u64 exmem_bench_wait_for_rate(struct kunit *test, struct exmem_bench_thread *thread)
 {
 	wait_for_completion(&thread->done);
 	KUNIT_EXPECT_EQ(test, thread->refused, 0);
-	/* Where others want the CPU, too, it may not have run in time. */
+	/* On a busy CPU it may have had no time to run. */
 	return div64_u64(thread->pages * NSEC_PER_SEC, max(thread->nsecs, 1));
 }
 
-/* Pages per second that threads on @nr CPUs from the @first online one on reach together. */
+/* Pages per second of threads on @nr CPUs together, from the @first online one on */
 static u64 exmem_bench_rate(struct kunit *test, struct exmem_bench_thread *threads,
 			    const struct exmem_bench_load *load, unsigned int first,
 			    unsigned int nr)
@@ -181,14 +159,14 @@ static u64 exmem_bench_rate(struct kunit *test, struct exmem_bench_thread *threa
 	WRITE_ONCE(run.stop, true);
 
 	for (i = 0; i < started; i++)
-		rate += exmem_bench_end(test, &threads[i]);
+		rate += exmem_bench_wait_for_rate(test, &threads[i]);
 	KUNIT_ASSERT_EQ(test, ret, 0);
 	return rate;
 }
 
 /*
- * One thread runs before and after many, on another CPU each time: whatever the
- * machine does besides, it does to both.
+ * One thread runs before the many and one after them, on different CPUs: other work
+ * on the machine disturbs them all alike.
  */
 static void exmem_bench_round(struct kunit *test, struct exmem_bench_thread *threads,
 			      const struct exmem_bench_load *load)
@@ -236,17 +214,3 @@ static struct kunit_suite exmem_bench_suite = {
 };
 
 kunit_test_suite(exmem_bench_suite);
-
-static int __init exmem_bench_split(unsigned long start, unsigned long nr, void *unused)
-{
-	return set_memory_4k((unsigned long)pfn_to_kaddr(start), nr);
-}
-
-/* Whatever a benchmark finds is to be compared with this. */
-static int __init exmem_bench_split_all(void)
-{
-	if (!exmem_bench_all_4k)
-		return 0;
-	return walk_system_ram_range(0, max_pfn, NULL, exmem_bench_split);
-}
-late_initcall(exmem_bench_split_all);

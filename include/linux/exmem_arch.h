@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exclusive memory: the interface that an architecture provides. */
+#ifndef _LINUX_EXMEM_ARCH_H
+#define _LINUX_EXMEM_ARCH_H
+
+#include <linux/init.h>
+#include <linux/types.h>
+
+struct page;
+
+/**
+ * struct exmem_splits - direct map leaves that were split for the pool
+ * @pmd: number of PMD-sized leaves that became base pages
+ * @pud: number of PUD-sized leaves that became PMD-sized ones
+ */
+struct exmem_splits {
+	unsigned long pmd;
+	unsigned long pud;
+};
+
+unsigned long __init exmem_arch_leaf_size(phys_addr_t addr);
+int __init exmem_arch_init(void);
+int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_splits *splits);
+void exmem_arch_clear(struct page *page, unsigned long nr);
+
+#endif /* _LINUX_EXMEM_ARCH_H */

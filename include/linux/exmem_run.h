@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exclusive memory: the descriptor of contiguous pages. */
+#ifndef _LINUX_EXMEM_RUN_H
+#define _LINUX_EXMEM_RUN_H
+
+#include <linux/build_bug.h>
+#include <linux/list.h>
+#include <linux/mm_types.h>
+
+struct exmem_region;
+
+/**
+ * struct exmem_run - contiguous pages of one region, described in their first page
+ * @__page_flags: same as the page's flags
+ * @list: links the runs of a request, or of a per-CPU cache
+ * @__page_mapping: same as the page's mapping
+ * @region: the region around the page; set at boot, in every page of the pool
+ * @nr: number of pages
+ * @__page_type: same as the page's type
+ * @__page_refcount: same as the page's reference count
+ *
+ * Overlays struct page. Whoever owns the pages may reuse @list and @nr.
+ */
+struct exmem_run {
+	unsigned long __page_flags;
+	struct list_head list;
+	unsigned long __page_mapping;
+	struct exmem_region *region;
+	unsigned long nr;
+	unsigned int __page_type;
+	atomic_t __page_refcount;
+};
+
+#define EXMEM_RUN_MATCH(pg, run) \
+	static_assert(offsetof(struct page, pg) == offsetof(struct exmem_run, run))
+EXMEM_RUN_MATCH(flags, __page_flags);
+EXMEM_RUN_MATCH(lru, list);
+EXMEM_RUN_MATCH(mapping, __page_mapping);
+/* Between ->mapping and ->private lies the page's index, by a name that changes. */
+EXMEM_RUN_MATCH(private, nr);
+EXMEM_RUN_MATCH(page_type, __page_type);
+EXMEM_RUN_MATCH(_refcount, __page_refcount);
+#undef EXMEM_RUN_MATCH
+static_assert(sizeof(struct exmem_run) <= sizeof(struct page));
+
+/**
+ * page_exmem_run - the descriptor in a page of the pool
+ * @page: the page
+ *
+ * Return: the descriptor; its @nr is valid in the first page of a run only.
+ */
+static inline struct exmem_run *page_exmem_run(struct page *page)
+{
+	return (struct exmem_run *)page;
+}
+
+/**
+ * exmem_run_page - first page of a run
+ * @run: the run
+ *
+ * Return: the page.
+ */
+static inline struct page *exmem_run_page(struct exmem_run *run)
+{
+	return (struct page *)run;
+}
+
+#endif /* _LINUX_EXMEM_RUN_H */

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exclusive memory: files of front ends that have no device node. */
+#ifndef _MM_EXMEM_FRONT_H
+#define _MM_EXMEM_FRONT_H
+
+#include <linux/fs.h>
+#include <linux/sysctl.h>
+
+#include "object.h"
+
+/**
+ * struct exmem_front - a front end: how its files look, and whether it is enabled
+ * @name: the front end in traces
+ * @class: security modules know its files by this
+ * @file_name: name of its files in /proc
+ * @fops: operations of its files, exmem_object_release() among them
+ * @magic: type of its file system, as statfs(2) tells it
+ * @sysctl: name below /proc/sys/vm of the switch for @enabled
+ * @enabled: set and cleared by the administrator
+ * @fs: its pseudo file system
+ * @mnt: the mount of that
+ * @ctl: the sysctl
+ *
+ * The last three are for front.c.
+ */
+struct exmem_front {
+	const char *name;
+	const char *class;
+	const char *file_name;
+	const struct file_operations *fops;
+	unsigned long magic;
+	const char *sysctl;
+	bool enabled;
+
+	struct file_system_type fs;
+	struct vfsmount *mnt;
+	struct ctl_table ctl;
+};
+
+int __init exmem_front_register(struct exmem_front *front);
+struct file *exmem_front_file(struct exmem_front *front);
+
+#endif /* _MM_EXMEM_FRONT_H */

@@ -1,0 +1,683 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory: the memory object, a file that owns pages.
+ *
+ * mmap() allocates the pages. They are freed with the last reference to the file,
+ * and each mapping holds one. They are mapped as raw pfns: nothing can take a
+ * reference to a page, so get_user_pages() and all its users fail by construction.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/interval_tree.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+
+#include "object.h"
+#include "pool.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/exmem.h>
+
+/**
+ * struct exmem_extent - contiguous pages at contiguous offsets of an object
+ * @offsets: first and last offset, in pages
+ * @list: links what a request has added, until it is known to succeed
+ * @page: first page; NULL in an embedded extent that is not in use
+ * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
+ */
+struct exmem_extent {
+	struct interval_tree_node offsets;
+	struct list_head list;
+	struct page *page;
+	struct user_struct *user;
+};
+
+/**
+ * struct exmem_mapper - a process that may be inside mmap() of an object
+ * @list: links all mappers of the object
+ * @mm: its address space; NULL in an embedded mapper that is not in use
+ */
+struct exmem_mapper {
+	struct list_head list;
+	struct mm_struct *mm;
+};
+
+/**
+ * struct exmem_object - pages by their offset in a file
+ * @lock: protects the rest; nests inside mmap_lock, so user memory must not be
+ *	accessed under it
+ * @extents: tree of &struct exmem_extent
+ * @first_extent: most objects need one, and no more
+ * @nr_pages: number of pages in all extents
+ * @front: the front end in traces
+ * @can_punch_hole: processes that map the object are noted in @mappers
+ * @mappers: processes that have mapped the object since the last hole was punched
+ * @first_mapper: most objects need one, and no more
+ * @mapping: mappings of the object. Its invalidate_lock is held while a hole is
+ *	punched, and is taken before mmap_lock.
+ */
+struct exmem_object {
+	struct mutex lock;	/* see above */
+	struct rb_root_cached extents;
+	struct exmem_extent first_extent;
+	unsigned long nr_pages;
+	const char *front;
+	bool can_punch_hole;
+	struct list_head mappers;
+	struct exmem_mapper first_mapper;
+	struct address_space mapping;
+};
+
+static struct exmem_extent *exmem_extent_at(struct exmem_object *obj, unsigned long first,
+					    unsigned long last)
+{
+	struct interval_tree_node *node = interval_tree_iter_first(&obj->extents, first, last);
+
+	return node ? container_of(node, struct exmem_extent, offsets) : NULL;
+}
+
+static struct exmem_extent *exmem_extent_after(struct exmem_extent *extent, unsigned long first,
+					       unsigned long last)
+{
+	struct interval_tree_node *node = interval_tree_iter_next(&extent->offsets, first, last);
+
+	return node ? container_of(node, struct exmem_extent, offsets) : NULL;
+}
+
+static int exmem_charge(unsigned long nr, struct user_struct **userp)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = current_user();
+	unsigned long locked;
+
+	*userp = NULL;
+	if (capable(CAP_IPC_LOCK))
+		return 0;
+
+	/* memfd_secret() charges the same counter. */
+	locked = atomic_long_read(&user->locked_vm);
+	do {
+		if (locked > limit || nr > limit - locked)
+			return -EAGAIN;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &locked, locked + nr));
+
+	*userp = get_uid(user);
+	return 0;
+}
+
+static void exmem_uncharge(struct user_struct *user, unsigned long nr)
+{
+	if (user)
+		atomic_long_sub(nr, &user->locked_vm);
+}
+
+static struct exmem_extent *exmem_new_extent(struct exmem_object *obj)
+{
+	if (!obj->first_extent.page)
+		return &obj->first_extent;
+	return kmalloc(sizeof(struct exmem_extent), GFP_KERNEL_ACCOUNT);
+}
+
+static int exmem_split_extent(struct exmem_object *obj, unsigned long offset)
+{
+	struct exmem_extent *extent = exmem_extent_at(obj, offset, offset), *rest;
+
+	if (!extent || extent->offsets.start == offset)
+		return 0;
+
+	rest = exmem_new_extent(obj);
+	if (!rest)
+		return -ENOMEM;
+
+	interval_tree_remove(&extent->offsets, &obj->extents);
+	*rest = *extent;
+	rest->page += offset - extent->offsets.start;
+	rest->offsets.start = offset;
+	extent->offsets.last = offset - 1;
+	if (rest->user)
+		get_uid(rest->user);
+	interval_tree_insert(&extent->offsets, &obj->extents);
+	interval_tree_insert(&rest->offsets, &obj->extents);
+	return 0;
+}
+
+static void exmem_free_extent(struct exmem_object *obj, struct exmem_extent *extent)
+{
+	unsigned long nr = extent->offsets.last - extent->offsets.start + 1;
+
+	interval_tree_remove(&extent->offsets, &obj->extents);
+	trace_exmem_free(extent->page, nr, obj->front);
+	exmem_free_pages(extent->page, nr);
+	obj->nr_pages -= nr;
+	exmem_uncharge(extent->user, nr);
+	free_uid(extent->user);
+	extent->page = NULL;
+	if (extent != &obj->first_extent)
+		kfree(extent);
+}
+
+static void exmem_free_extents(struct exmem_object *obj, unsigned long first, unsigned long last)
+{
+	struct exmem_extent *extent;
+
+	while ((extent = exmem_extent_at(obj, first, last)))
+		exmem_free_extent(obj, extent);
+}
+
+static void exmem_undo_alloc(struct exmem_object *obj, struct list_head *added)
+{
+	struct exmem_extent *extent, *next;
+
+	list_for_each_entry_safe(extent, next, added, list)
+		exmem_free_extent(obj, extent);
+}
+
+static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
+			    struct exmem_run *run, struct user_struct *user,
+			    struct list_head *added)
+{
+	struct exmem_extent *extent = exmem_new_extent(obj);
+
+	if (!extent)
+		return -ENOMEM;
+
+	extent->offsets.start = offset;
+	extent->offsets.last = offset + run->nr - 1;
+	extent->page = exmem_run_page(run);
+	extent->user = user ? get_uid(user) : NULL;
+	interval_tree_insert(&extent->offsets, &obj->extents);
+	obj->nr_pages += run->nr;
+	list_add_tail(&extent->list, added);
+	trace_exmem_alloc(extent->page, run->nr, obj->front);
+	return 0;
+}
+
+static int exmem_alloc_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
+			    struct list_head *added)
+{
+	unsigned long nr = last - first + 1;
+	struct exmem_run *run, *next;
+	struct user_struct *user;
+	LIST_HEAD(runs);
+	int ret;
+
+	ret = exmem_charge(nr, &user);
+	if (ret)
+		return ret;
+
+	ret = exmem_alloc_pages(nr, &runs);
+	if (ret && trace_exmem_alloc_fail_enabled())
+		trace_exmem_alloc_fail(exmem_first_node(), nr, obj->front);
+
+	list_for_each_entry_safe(run, next, &runs, list) {
+		ret = exmem_add_extent(obj, first, run, user, added);
+		if (ret)
+			break;
+		list_del(&run->list);
+		first += run->nr;
+	}
+	exmem_free_runs(&runs);
+
+	/* Each extent keeps its share of the charge: this is the rest. */
+	exmem_uncharge(user, last - first + 1);
+	free_uid(user);
+	return ret;
+}
+
+static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
+			     struct list_head *added)
+{
+	struct interval_tree_span_iter span;
+	int ret;
+
+	if (RB_EMPTY_ROOT(&obj->extents.rb_root))
+		return exmem_alloc_hole(obj, first, last, added);
+
+	for (;; first = span.last_used + 1) {
+		/* The last hole is gone from the tree: start a new search behind it. */
+		interval_tree_span_iter_first(&span, &obj->extents, first, last);
+		if (span.is_hole) {
+			ret = exmem_alloc_hole(obj, span.start_hole, span.last_hole, added);
+			if (ret)
+				return ret;
+		}
+		if (span.last_used == last)
+			return 0;
+	}
+}
+
+static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *vma,
+			    unsigned long nr)
+{
+	unsigned long start = max(extent->offsets.start, vma->vm_pgoff);
+	unsigned long end = min(extent->offsets.last + 1, vma->vm_pgoff + nr);
+	unsigned long addr = vma->vm_start + (start - vma->vm_pgoff) * PAGE_SIZE;
+	unsigned long pfn = page_to_pfn(extent->page) + (start - extent->offsets.start);
+	int ret;
+
+	/* This is RAM, mapped write-back: there is no memory type to look up or to track. */
+	ret = remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
+				      vma->vm_page_prot);
+	/*
+	 * The caller is going to free the pages. mmap() would unmap the extents
+	 * before this one too late: other threads could reach them until then.
+	 */
+	if (ret && addr > vma->vm_start)
+		zap_vma_ptes(vma, vma->vm_start, addr - vma->vm_start);
+	return ret;
+}
+
+static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
+{
+	unsigned long first = vma->vm_pgoff, last = first + nr - 1;
+	struct exmem_extent *extent;
+	int ret;
+
+	for (extent = exmem_extent_at(obj, first, last); extent;
+	     extent = exmem_extent_after(extent, first, last)) {
+		ret = exmem_map_extent(extent, vma, nr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static void exmem_free_mapper(struct exmem_object *obj, struct exmem_mapper *mapper)
+{
+	list_del(&mapper->list);
+	mmdrop(mapper->mm);
+	mapper->mm = NULL;
+	if (mapper != &obj->first_mapper)
+		kfree(mapper);
+}
+
+static int exmem_add_mapper(struct exmem_object *obj, struct mm_struct *mm)
+{
+	struct exmem_mapper *mapper, *next;
+
+	if (!obj->can_punch_hole)
+		return 0;
+
+	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
+		if (mapper->mm == mm)
+			return 0;
+		/* An address space without users is not being mapped into. */
+		if (!atomic_read(&mapper->mm->mm_users))
+			exmem_free_mapper(obj, mapper);
+	}
+
+	mapper = &obj->first_mapper;
+	if (mapper->mm)
+		mapper = kmalloc(sizeof(*mapper), GFP_KERNEL_ACCOUNT);
+	if (!mapper)
+		return -ENOMEM;
+	mmgrab(mm);
+	mapper->mm = mm;
+	list_add(&mapper->list, &obj->mappers);
+	return 0;
+}
+
+static int exmem_wait_for_mappers(struct exmem_object *obj)
+{
+	struct exmem_mapper *mapper;
+	int ret;
+
+	lockdep_assert_held_write(&obj->mapping.invalidate_lock);
+
+	/*
+	 * unmap_mapping_pages() finds a mapping only after ->mmap() has returned, but
+	 * before mmap_lock is released. So take each mapper's mmap_lock once, without
+	 * obj->lock, which nests inside it. New mappers may come meanwhile and have to
+	 * be waited for, too: processes that keep mapping the object can delay this
+	 * for long.
+	 */
+	while (!list_empty(&obj->mappers)) {
+		mapper = list_first_entry(&obj->mappers, struct exmem_mapper, list);
+		list_del_init(&mapper->list);
+		mutex_unlock(&obj->lock);
+		ret = mmap_read_lock_killable(mapper->mm);
+		if (!ret)
+			mmap_read_unlock(mapper->mm);
+		mutex_lock(&obj->lock);
+		if (ret) {
+			list_add(&mapper->list, &obj->mappers);
+			return ret;
+		}
+		exmem_free_mapper(obj, mapper);
+	}
+	return 0;
+}
+
+static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *vma,
+			       unsigned long nr_alloc, unsigned long nr_map)
+{
+	LIST_HEAD(added);
+	int ret;
+
+	ret = exmem_add_mapper(obj, vma->vm_mm);
+	if (!ret)
+		ret = exmem_alloc_range(obj, vma->vm_pgoff, vma->vm_pgoff + nr_alloc - 1, &added);
+	if (!ret && nr_map)
+		ret = exmem_map(obj, vma, nr_map);
+	if (ret)
+		exmem_undo_alloc(obj, &added);
+	return ret;
+}
+
+/**
+ * exmem_object_alloc - allocate the pages of an object before it is mapped
+ * @file: a memory object without pages
+ * @nr: number of pages, from offset 0 on
+ *
+ * Context: Process context. May sleep.
+ * Return: 0; or -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, with nothing allocated.
+ */
+int exmem_object_alloc(struct file *file, unsigned long nr)
+{
+	struct exmem_object *obj = file->private_data;
+	LIST_HEAD(added);
+	int ret;
+
+	mutex_lock(&obj->lock);
+	ret = exmem_alloc_range(obj, 0, nr - 1, &added);
+	if (ret)
+		exmem_undo_alloc(obj, &added);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_object_mmap - map an object, allocating missing pages
+ * @file: a memory object
+ * @vma: the mapping; the caller sets its vm_ops
+ * @nr_alloc: allocate missing pages among this many, from the start of @vma on
+ * @nr_map: map this many of those
+ *
+ * On failure the object is unchanged.
+ *
+ * Context: ->mmap(), mmap_lock held for writing.
+ * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one, -EAGAIN
+ * over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if the task is being killed.
+ */
+int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned long nr_alloc,
+		      unsigned long nr_map)
+{
+	struct exmem_object *obj = file->private_data;
+	int ret;
+
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+
+	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
+	if (!nr_alloc)
+		return 0;
+
+	/* Killable: whoever punches a hole may have much to clear. */
+	ret = mutex_lock_killable(&obj->lock);
+	if (ret)
+		return ret;
+	ret = exmem_alloc_and_map(obj, vma, nr_alloc, nr_map);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_object_fault - map a page that mmap() has allocated but not mapped
+ * @vmf: the fault
+ *
+ * Context: ->fault().
+ * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no page there;
+ * VM_FAULT_OOM if there is no memory for a page table.
+ */
+vm_fault_t exmem_object_fault(struct vm_fault *vmf)
+{
+	struct exmem_object *obj = vmf->vma->vm_file->private_data;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	struct exmem_extent *extent;
+	unsigned long pfn;
+
+	mutex_lock(&obj->lock);
+	extent = exmem_extent_at(obj, vmf->pgoff, vmf->pgoff);
+	if (extent) {
+		pfn = page_to_pfn(extent->page) + (vmf->pgoff - extent->offsets.start);
+		ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
+	}
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_object_may_split - keep extents within a mapping that is going to be split
+ * @vma: mapping of an object that exmem_object_close() looks after
+ * @addr: address of the split
+ *
+ * Context: ->may_split(), mmap_lock held for writing.
+ * Return: 0 or -ENOMEM.
+ */
+int exmem_object_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct exmem_object *obj = vma->vm_file->private_data;
+	int ret;
+
+	mutex_lock(&obj->lock);
+	ret = exmem_split_extent(obj, linear_page_index(vma, addr));
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_extent *extent)
+{
+	bool mapped;
+
+	i_mmap_lock_read(&obj->mapping);
+	mapped = vma_interval_tree_iter_first(&obj->mapping.i_mmap, extent->offsets.start,
+					      extent->offsets.last);
+	i_mmap_unlock_read(&obj->mapping);
+	return mapped;
+}
+
+/**
+ * exmem_object_close - free the pages that no mapping of the object shows any more
+ * @vma: mapping that has been removed
+ *
+ * For objects that cannot be mapped again. Two mappings of such an object overlap
+ * while mremap() moves one: it creates the new one before it removes the old. They
+ * overlap for longer if it fails to remove the old one. No extent crosses the
+ * border of a mapping, thanks to exmem_object_may_split().
+ *
+ * Context: ->close(): @vma has left i_mmap, its pages are not mapped, and no CPU
+ * has a TLB entry for one.
+ */
+void exmem_object_close(struct vm_area_struct *vma)
+{
+	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
+	struct exmem_object *obj = vma->vm_file->private_data;
+	struct exmem_extent *extent, *next;
+
+	mutex_lock(&obj->lock);
+	for (extent = exmem_extent_at(obj, first, last); extent; extent = next) {
+		next = exmem_extent_after(extent, first, last);
+		if (!exmem_extent_mapped(obj, extent))
+			exmem_free_extent(obj, extent);
+	}
+	mutex_unlock(&obj->lock);
+}
+
+/**
+ * exmem_object_truncate - free the pages beyond the end of an object
+ * @obj: a memory object
+ * @nr: number of pages to keep, from offset 0 on
+ *
+ * The pages beyond must not be mapped. If there is no memory to split an extent,
+ * they stay until the object is released.
+ *
+ * Context: Process context. May sleep.
+ */
+void exmem_object_truncate(struct exmem_object *obj, unsigned long nr)
+{
+	mutex_lock(&obj->lock);
+	if (!exmem_split_extent(obj, nr))
+		exmem_free_extents(obj, nr, ULONG_MAX);
+	mutex_unlock(&obj->lock);
+}
+
+static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsigned long last)
+{
+	int ret = exmem_split_extent(obj, first);
+
+	if (!ret)
+		ret = exmem_split_extent(obj, last + 1);
+	if (ret)
+		return ret;
+
+	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
+	exmem_free_extents(obj, first, last);
+	return 0;
+}
+
+/**
+ * exmem_object_punch_hole - free the pages of a range
+ * @file: a memory object that can have holes
+ * @first: offset of the first page
+ * @last: offset of the last page
+ *
+ * Mappings of the range stay; an access to them raises SIGBUS.
+ *
+ * Context: Process context, mmap_lock not held. May sleep.
+ * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ */
+int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned long last)
+{
+	struct exmem_object *obj = file->private_data;
+	int ret;
+
+	ret = down_write_killable(&obj->mapping.invalidate_lock);
+	if (ret)
+		return ret;
+	mutex_lock(&obj->lock);
+	ret = exmem_wait_for_mappers(obj);
+	if (!ret)
+		ret = exmem_punch_hole(obj, first, last);
+	mutex_unlock(&obj->lock);
+	up_write(&obj->mapping.invalidate_lock);
+	return ret;
+}
+
+/**
+ * exmem_object_show_fdinfo - an object in /proc/PID/fdinfo/N
+ * @m: file to print to
+ * @file: a memory object
+ *
+ * Context: ->show_fdinfo().
+ */
+void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct exmem_object *obj = file->private_data;
+	unsigned long pages, size = 0;
+	struct rb_node *last;
+
+	mutex_lock(&obj->lock);
+	last = rb_last(&obj->extents.rb_root);
+	if (last)
+		size = rb_entry(last, struct exmem_extent, offsets.rb)->offsets.last + 1;
+	pages = obj->nr_pages;
+	mutex_unlock(&obj->lock);
+
+	seq_printf(m, "size:\t%llu\npages:\t%lu\n", (u64)size << PAGE_SHIFT, pages);
+}
+
+/**
+ * exmem_object_create - create a memory object without pages
+ * @front: the front end, as traces show it
+ * @can_punch_hole: is exmem_object_punch_hole() going to be called?
+ *
+ * Context: Process context. May sleep.
+ * Return: the object, for exmem_object_attach() or exmem_object_destroy(); or NULL.
+ */
+struct exmem_object *exmem_object_create(const char *front, bool can_punch_hole)
+{
+	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+
+	if (!obj)
+		return NULL;
+
+	mutex_init(&obj->lock);
+	obj->extents = RB_ROOT_CACHED;
+	obj->first_extent.page = NULL;
+	obj->nr_pages = 0;
+	obj->front = front;
+	obj->can_punch_hole = can_punch_hole;
+	INIT_LIST_HEAD(&obj->mappers);
+	obj->first_mapper.mm = NULL;
+	address_space_init_once(&obj->mapping);
+	init_rwsem(&obj->mapping.invalidate_lock);
+	obj->mapping.a_ops = &empty_aops;
+	obj->mapping.gfp_mask = GFP_USER;
+	return obj;
+}
+
+/**
+ * exmem_object_destroy - free an object, and all its pages
+ * @obj: an object without mappings, and without a file that others can use
+ *
+ * Context: Process context. May sleep.
+ */
+void exmem_object_destroy(struct exmem_object *obj)
+{
+	struct exmem_mapper *mapper, *next;
+
+	list_for_each_entry_safe(mapper, next, &obj->mappers, list)
+		exmem_free_mapper(obj, mapper);
+	exmem_free_extents(obj, 0, ULONG_MAX);
+	kfree(obj);
+}
+
+/**
+ * exmem_object_attach - make a file a memory object
+ * @obj: the object; exmem_object_release() is going to destroy it
+ * @file: the file
+ *
+ * Context: Process context, before anyone else can use the file.
+ */
+void exmem_object_attach(struct exmem_object *obj, struct file *file)
+{
+	/*
+	 * Its own address_space, and not the inode's: to unmap a range of one object
+	 * must not reach the mappings of another.
+	 */
+	obj->mapping.host = file_inode(file);
+	file->f_mapping = &obj->mapping;
+	file->private_data = obj;
+}
+
+/**
+ * exmem_object_release - destroy a file's object
+ * @inode: the file's inode
+ * @file: a memory object
+ *
+ * Context: ->release(): no descriptor and no mapping is left, and no CPU has a TLB
+ * entry for any of the pages.
+ * Return: 0.
+ */
+int exmem_object_release(struct inode *inode, struct file *file)
+{
+	struct exmem_object *obj = file->private_data;
+
+	file->f_mapping = inode->i_mapping;
+	exmem_object_destroy(obj);
+	return 0;
+}
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/object-kunit.h"
+#endif

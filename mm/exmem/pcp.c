@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory: per-CPU caches of short runs of free pages.
+ *
+ * They are to the pool what struct per_cpu_pages is to the page allocator. A
+ * cache holds pages of one node, the one nearest to its CPU. Small requests are
+ * served from it, and take no lock that other CPUs use.
+ */
+#include <linux/cpuhotplug.h>
+#include <linux/exmem.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/spinlock.h>
+#include <linux/topology.h>
+
+#include "pcp.h"
+
+/* Longer runs are not cached. */
+#define EXMEM_PCP_MAX_RUN	BITS_PER_LONG
+/* The limit for @high; a small pool has a lower one. */
+#define EXMEM_PCP_MAX_HIGH	256
+
+/**
+ * struct exmem_pcp - free pages that one CPU keeps
+ * @lock: protects the rest; other CPUs take it only to drain the cache
+ * @nid: node of the pages
+ * @count: number of pages
+ * @high: limit for @count; zero while the CPU is offline
+ * @batch: number of pages to refill an empty cache with
+ * @lengths: bit n is set if @lists[n] is not empty
+ * @lists: runs of n + 1 pages
+ */
+struct exmem_pcp {
+	spinlock_t lock;	/* see above */
+	int nid;
+	unsigned int count;
+	unsigned int high;
+	unsigned int batch;
+	unsigned long lengths;
+	struct list_head lists[EXMEM_PCP_MAX_RUN];
+};
+
+static DEFINE_PER_CPU(struct exmem_pcp, exmem_pcp) = {
+	.lock = __SPIN_LOCK_UNLOCKED(exmem_pcp.lock),
+};
+
+static bool exmem_pcps_disabled __read_mostly;
+
+static void exmem_pcp_add(struct exmem_pcp *pcp, struct exmem_run *run)
+{
+	lockdep_assert_held(&pcp->lock);
+
+	list_add(&run->list, &pcp->lists[run->nr - 1]);
+	__set_bit(run->nr - 1, &pcp->lengths);
+	pcp->count += run->nr;
+}
+
+static void exmem_pcp_add_list(struct exmem_pcp *pcp, struct list_head *runs)
+{
+	struct exmem_run *run, *next;
+
+	list_for_each_entry_safe(run, next, runs, list) {
+		list_del(&run->list);
+		exmem_pcp_add(pcp, run);
+	}
+}
+
+static void exmem_pcp_del(struct exmem_pcp *pcp, struct exmem_run *run)
+{
+	lockdep_assert_held(&pcp->lock);
+
+	list_del(&run->list);
+	if (list_empty(&pcp->lists[run->nr - 1]))
+		__clear_bit(run->nr - 1, &pcp->lengths);
+	pcp->count -= run->nr;
+}
+
+static void exmem_pcp_drain(struct exmem_pcp *pcp, unsigned int keep, bool may_spin)
+{
+	struct exmem_run *run;
+	LIST_HEAD(runs);
+
+	if (pcp->count <= keep)
+		return;
+	while (pcp->count > keep) {
+		/* Short runs first: the node may join them into longer ones. */
+		run = list_last_entry(&pcp->lists[__ffs(pcp->lengths)], struct exmem_run, list);
+		exmem_pcp_del(pcp, run);
+		list_add_tail(&run->list, &runs);
+	}
+	if (!exmem_node_free_runs(pcp->nid, &runs, may_spin))
+		exmem_pcp_add_list(pcp, &runs);
+}
+
+static void exmem_pcp_refill(struct exmem_pcp *pcp, unsigned long least)
+{
+	unsigned long nr = max(pcp->batch, least);
+	LIST_HEAD(runs);
+
+	/* The node's lock is taken below pcp->lock: it must not be a place to sleep. */
+	BUILD_BUG_ON(EXMEM_PCP_MAX_RUN >= EXMEM_RUNS_AT_ONCE);
+
+	exmem_pcp_drain(pcp, pcp->high - nr, true);
+	exmem_node_alloc(pcp->nid, nr, least, &runs);
+	exmem_pcp_add_list(pcp, &runs);
+}
+
+static unsigned long exmem_pcp_lengths_from(const struct exmem_pcp *pcp, unsigned long nr)
+{
+	return pcp->lengths & GENMASK(BITS_PER_LONG - 1, nr - 1);
+}
+
+static struct exmem_run *exmem_pcp_best_fit(struct exmem_pcp *pcp, unsigned long nr)
+{
+	unsigned long enough = exmem_pcp_lengths_from(pcp, nr);
+	unsigned long nr_list = enough ? __ffs(enough) : __fls(pcp->lengths);
+
+	return list_first_entry(&pcp->lists[nr_list], struct exmem_run, list);
+}
+
+static struct exmem_run *exmem_pcp_alloc_run(struct exmem_pcp *pcp, unsigned long nr)
+{
+	struct exmem_run *run, *rest;
+
+	if (!pcp->lengths)
+		return NULL;
+	run = exmem_pcp_best_fit(pcp, nr);
+	exmem_pcp_del(pcp, run);
+	if (run->nr > nr) {
+		rest = page_exmem_run(exmem_run_page(run) + nr);
+		rest->nr = run->nr - nr;
+		exmem_pcp_add(pcp, rest);
+		run->nr = nr;
+	}
+	return run;
+}
+
+static bool exmem_pcp_alloc_runs(struct exmem_pcp *pcp, unsigned long nr, struct list_head *runs)
+{
+	struct exmem_run *run;
+	LIST_HEAD(list);
+
+	if (!exmem_pcp_lengths_from(pcp, nr))
+		exmem_pcp_refill(pcp, nr);
+	while (nr && (run = exmem_pcp_alloc_run(pcp, nr))) {
+		struct page *page = exmem_run_page(run);
+
+		if (exmem_unpoisoned_prefix(page, run->nr) < run->nr) {
+			/* Retires the poisoned page. */
+			exmem_node_free(page, run->nr);
+			continue;
+		}
+		list_add_tail(&run->list, &list);
+		nr -= run->nr;
+	}
+	if (nr) {
+		exmem_pcp_add_list(pcp, &list);
+		return false;
+	}
+	list_splice_tail(&list, runs);
+	return true;
+}
+
+/**
+ * exmem_pcp_alloc - allocate pages from this CPU's cache
+ * @nid: node they have to belong to
+ * @nr: number of pages
+ * @runs: list to add them to, as one run if possible
+ *
+ * Context: Process context.
+ * Return: true; or false, with nothing allocated, if the cache does not serve
+ * such requests or has no pages left.
+ */
+bool exmem_pcp_alloc(int nid, unsigned long nr, struct list_head *runs)
+{
+	struct exmem_pcp *pcp = raw_cpu_ptr(&exmem_pcp);
+	bool allocated = false;
+
+	if (nr > EXMEM_PCP_MAX_RUN)
+		return false;
+
+	spin_lock(&pcp->lock);
+	if (nr <= pcp->high && nid == pcp->nid && !READ_ONCE(exmem_pcps_disabled))
+		allocated = exmem_pcp_alloc_runs(pcp, nr, runs);
+	spin_unlock(&pcp->lock);
+	return allocated;
+}
+
+/**
+ * exmem_pcp_free - put pages in this CPU's cache
+ * @page: first page
+ * @nr: number of contiguous pages, which are zero
+ *
+ * Context: Process context.
+ * Return: true; or false, with nothing changed, if the pages do not belong there.
+ */
+bool exmem_pcp_free(struct page *page, unsigned long nr)
+{
+	struct exmem_pcp *pcp = raw_cpu_ptr(&exmem_pcp);
+	struct exmem_run *run = page_exmem_run(page);
+	bool cached;
+
+	if (nr > EXMEM_PCP_MAX_RUN)
+		return false;
+
+	spin_lock(&pcp->lock);
+	cached = nr <= pcp->high && page_to_nid(page) == pcp->nid &&
+		 !READ_ONCE(exmem_pcps_disabled);
+	if (cached) {
+		run->nr = nr;
+		exmem_pcp_add(pcp, run);
+		if (pcp->count > pcp->high / 4 * 3)
+			exmem_pcp_drain(pcp, pcp->high / 2, pcp->count > pcp->high);
+	}
+	spin_unlock(&pcp->lock);
+	return cached;
+}
+
+/**
+ * exmem_drain_pcps - make all pages free that CPUs cache
+ * @nodes: nodes whose pages to drain
+ *
+ * Context: Process context.
+ */
+void exmem_drain_pcps(const nodemask_t *nodes)
+{
+	struct exmem_pcp *pcp;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		pcp = per_cpu_ptr(&exmem_pcp, cpu);
+		if (!node_isset(pcp->nid, *nodes))
+			continue;
+		spin_lock(&pcp->lock);
+		exmem_pcp_drain(pcp, 0, true);
+		spin_unlock(&pcp->lock);
+	}
+}
+
+/**
+ * exmem_disable_pcps - drain all caches, and cache no pages until they are enabled
+ *
+ * Context: Process context. Callers exclude each other.
+ */
+void exmem_disable_pcps(void)
+{
+	WRITE_ONCE(exmem_pcps_disabled, true);
+	exmem_drain_pcps(&exmem_pool_nodes);
+}
+
+/**
+ * exmem_enable_pcps - undo exmem_disable_pcps()
+ *
+ * Context: Process context.
+ */
+void exmem_enable_pcps(void)
+{
+	WRITE_ONCE(exmem_pcps_disabled, false);
+}
+
+/**
+ * exmem_pcp_pages - count the pages that CPUs cache
+ * @nodes: nodes whose pages to count
+ *
+ * Context: Any context.
+ * Return: number of pages.
+ */
+unsigned long exmem_pcp_pages(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
+
+		if (node_isset(pcp->nid, *nodes))
+			sum += READ_ONCE(pcp->count);
+	}
+	return sum;
+}
+
+static int exmem_pcp_cpu_dead(unsigned int cpu)
+{
+	struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
+
+	spin_lock(&pcp->lock);
+	/* A task that was migrated off the CPU may be about to use its cache. */
+	pcp->high = 0;
+	exmem_pcp_drain(pcp, 0, true);
+	spin_unlock(&pcp->lock);
+	return 0;
+}
+
+static int exmem_pcp_cpu_prepare(unsigned int cpu)
+{
+	struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
+	int i, nid = exmem_nearest_node(cpu_to_mem(cpu), &exmem_pool_nodes);
+	nodemask_t node = nodemask_of_node(nid);
+	/* All caches together hold at most an eighth of a node. */
+	unsigned long share = exmem_nodes_total(&node) / 8 / num_possible_cpus();
+
+	spin_lock(&pcp->lock);
+	if (!pcp->high)
+		for (i = 0; i < EXMEM_PCP_MAX_RUN; i++)
+			INIT_LIST_HEAD(&pcp->lists[i]);
+	pcp->nid = nid;
+	pcp->high = min(share, EXMEM_PCP_MAX_HIGH);
+	pcp->batch = min(pcp->high / 4, EXMEM_PCP_MAX_RUN);
+	spin_unlock(&pcp->lock);
+	return 0;
+}
+
+static int __init exmem_pcp_init(void)
+{
+	int ret;
+
+	if (!exmem_enabled())
+		return 0;
+	ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "mm/exmem:prepare", exmem_pcp_cpu_prepare,
+				exmem_pcp_cpu_dead);
+	return min(ret, 0);
+}
+core_initcall(exmem_pcp_init);
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/pcp-kunit.h"
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exclusive memory: the pool, for objects, sysfs and hibernation. */
+#ifndef _MM_EXMEM_POOL_H
+#define _MM_EXMEM_POOL_H
+
+#include <linux/exmem_pool.h>
+#include <linux/nodemask_types.h>
+
+/**
+ * struct exmem_stats - the pool, or some nodes of it, in figures
+ * @total: all pages
+ * @free: pages that can be allocated, those in per-CPU caches included
+ * @peak: highest number of pages ever allocated or cached at one time; over several
+ *	nodes, the sum of their peaks
+ * @poisoned: pages that were retired, because memory_failure() marked them
+ * @failed: requests that failed for want of pages
+ * @splits_pmd: PMD-sized direct map leaves that were split at boot
+ * @splits_pud: PUD-sized direct map leaves that were split at boot
+ */
+struct exmem_stats {
+	unsigned long total;
+	unsigned long free;
+	unsigned long peak;
+	unsigned long poisoned;
+	unsigned long failed;
+	unsigned long splits_pmd;
+	unsigned long splits_pud;
+};
+
+const nodemask_t *exmem_nodes(void);
+void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
+int exmem_first_node(void);
+void exmem_clear_free_pages(void);
+
+#endif /* _MM_EXMEM_POOL_H */

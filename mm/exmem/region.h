@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exclusive memory: regions and nodes, for the per-CPU caches, the pool and boot. */
+#ifndef _MM_EXMEM_REGION_H
+#define _MM_EXMEM_REGION_H
+
+#include <linux/exmem_arch.h>
+#include <linux/exmem_run.h>
+#include <linux/nodemask.h>
+#include <linux/pgtable.h>
+
+/* Pages in a region: as many as a PMD maps. */
+#define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
+
+/* exmem_node_alloc() may reschedule after this many runs, and below never sleeps. */
+#define EXMEM_RUNS_AT_ONCE	128
+
+/* Nodes with a part of the pool. */
+extern nodemask_t exmem_pool_nodes;
+
+/**
+ * struct exmem_node_stats - one node's part of the pool, in pages
+ * @total: all pages; never changes after boot
+ * @free: pages that are neither allocated nor in a per-CPU cache nor poisoned
+ * @peak: highest number of pages ever allocated or cached at one time
+ * @poisoned: pages that were retired
+ * @splits: direct map leaves that were split at boot
+ */
+struct exmem_node_stats {
+	unsigned long total;
+	unsigned long free;
+	unsigned long peak;
+	unsigned long poisoned;
+	struct exmem_splits splits;
+};
+
+int exmem_nearest_node(int nid, const nodemask_t *nodes);
+unsigned long exmem_nodes_total(const nodemask_t *nodes);
+unsigned long exmem_nodes_free(const nodemask_t *nodes);
+void exmem_node_read_stats(int nid, struct exmem_node_stats *stats);
+
+unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
+			       struct list_head *runs);
+void exmem_node_free(struct page *page, unsigned long nr);
+bool exmem_node_free_runs(int nid, struct list_head *runs, bool may_spin);
+
+void exmem_mark_allocated(struct exmem_run *run);
+bool exmem_clear_allocated(struct page *page, unsigned long nr);
+unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr);
+
+void exmem_clear_regions(void);
+int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_splits *splits);
+
+#endif /* _MM_EXMEM_REGION_H */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Helpers for the unit tests of exclusive memory. */
+#ifndef _MM_EXMEM_TESTS_EXMEM_KUNIT_H
+#define _MM_EXMEM_TESTS_EXMEM_KUNIT_H
+
+#include <kunit/test.h>
+#include <linux/exmem_run.h>
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+
+#define EXMEM_TEST_MAX_PAGES	64
+
+/* The direct map does not hold these pages: map them for the test. */
+static inline void *exmem_test_vmap(struct kunit *test, struct page *page, unsigned long nr)
+{
+	struct page *pages[EXMEM_TEST_MAX_PAGES];
+	unsigned long i;
+	void *addr;
+
+	KUNIT_ASSERT_LE(test, nr, ARRAY_SIZE(pages));
+	for (i = 0; i < nr; i++)
+		pages[i] = page + i;
+	addr = vmap(pages, nr, VM_MAP, PAGE_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+	return addr;
+}
+
+static inline void exmem_test_dirty(struct kunit *test, struct page *page, unsigned long nr)
+{
+	void *addr = exmem_test_vmap(test, page, nr);
+
+	memset(addr, 0xa5, nr * PAGE_SIZE);
+	vunmap(addr);
+}
+
+static inline void exmem_test_expect_zero(struct kunit *test, struct page *page, unsigned long nr)
+{
+	void *addr = exmem_test_vmap(test, page, nr);
+
+	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0, nr * PAGE_SIZE));
+	vunmap(addr);
+}
+
+static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
+{
+	return list_first_entry(runs, struct exmem_run, list);
+}
+
+/* In region-kunit.h: make a page free again that only the test has poisoned. */
+void exmem_test_unpoison(struct kunit *test, struct page *page);
+
+#endif /* _MM_EXMEM_TESTS_EXMEM_KUNIT_H */

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Unit tests for memory objects; included by object.c.
+ *
+ * They run at boot, while nobody else uses the pool. Mappings need user memory, and
+ * are left to the selftests.
+ */
+#include <kunit/test.h>
+#include <linux/resource.h>
+
+static unsigned long exmem_test_in_use(void)
+{
+	struct exmem_stats stats;
+
+	exmem_read_stats(exmem_nodes(), &stats);
+	return stats.total - stats.free;
+}
+
+static int exmem_test_alloc_range(struct exmem_object *obj, unsigned long first,
+				  unsigned long last)
+{
+	LIST_HEAD(added);
+	int ret;
+
+	mutex_lock(&obj->lock);
+	ret = exmem_alloc_range(obj, first, last, &added);
+	if (ret)
+		exmem_undo_alloc(obj, &added);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/* The page at @offset, or NULL in a hole. */
+static struct page *exmem_test_page_at(struct exmem_object *obj, unsigned long offset)
+{
+	struct exmem_extent *extent = exmem_extent_at(obj, offset, offset);
+
+	return extent ? extent->page + (offset - extent->offsets.start) : NULL;
+}
+
+static unsigned int exmem_test_nr_extents(struct exmem_object *obj)
+{
+	struct exmem_extent *extent;
+	unsigned int nr = 0;
+
+	for (extent = exmem_extent_at(obj, 0, ULONG_MAX); extent;
+	     extent = exmem_extent_after(extent, 0, ULONG_MAX))
+		nr++;
+	return nr;
+}
+
+static void exmem_test_split(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 10, 25), 0);
+	KUNIT_ASSERT_EQ(test, exmem_test_nr_extents(obj), 1);
+	page = exmem_test_page_at(obj, 10);
+
+	/* At its borders and outside of it there is nothing to split. */
+	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 10), 0);
+	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 26), 0);
+	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 9), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_nr_extents(obj), 1);
+
+	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 25), 0);
+	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 15), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_nr_extents(obj), 3);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 14), page + 4);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 15), page + 5);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 25), page + 15);
+	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 26));
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 16);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 16);
+}
+
+/* Pages that an object has stay where they are; only holes get new ones. */
+static void exmem_test_holes(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+	struct page *first, *last;
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 0, 15), 0);
+	first = exmem_test_page_at(obj, 4);
+	last = exmem_test_page_at(obj, 10);
+	KUNIT_ASSERT_EQ(test, exmem_split_extent(obj, 5), 0);
+	KUNIT_ASSERT_EQ(test, exmem_split_extent(obj, 10), 0);
+	exmem_free_extents(obj, 5, 9);
+	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 5));
+	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 9));
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 11);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 11);
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 3, 19), 0);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 20);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 20);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 4), first);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 10), last);
+	KUNIT_EXPECT_NOT_NULL(test, exmem_test_page_at(obj, 5));
+	KUNIT_EXPECT_NOT_NULL(test, exmem_test_page_at(obj, 19));
+	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 20));
+
+	/* Nothing is missing any more. */
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 19), 0);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 20);
+}
+
+/* The first hole gets its pages, the second one can't: neither keeps any. */
+static void exmem_test_undo(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+	struct exmem_stats stats;
+	struct page *page;
+
+	exmem_read_stats(exmem_nodes(), &stats);
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 8, 15), 0);
+	page = exmem_test_page_at(obj, 8);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 8);
+	KUNIT_EXPECT_EQ(test, exmem_test_nr_extents(obj), 1);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 8), page);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 8);
+
+	/* All others are to be had. */
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total - 1), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), stats.total);
+}
+
+static void exmem_test_truncate(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 0, 9), 0);
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 1000, 1009), 0);
+	exmem_object_truncate(obj, 1010);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 20);
+	exmem_object_truncate(obj, 5);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 5);
+	KUNIT_EXPECT_NOT_NULL(test, exmem_test_page_at(obj, 4));
+	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 5));
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 5);
+	exmem_object_truncate(obj, 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 0);
+	/* The embedded extent is free for use again. */
+	KUNIT_EXPECT_NULL(test, obj->first_extent.page);
+}
+
+/* Charged by the page, and uncharged by the page, also when a request fails. */
+static void exmem_test_charge(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK];
+	struct user_struct *user = current_user();
+	long before = atomic_long_read(&user->locked_vm);
+	struct exmem_object *obj = test->priv;
+	struct rlimit saved = *limit;
+	const struct cred *old;
+	struct cred *cred;
+
+	cred = prepare_creds();
+	KUNIT_ASSERT_NOT_NULL(test, cred);
+	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
+	old = override_creds(cred);
+	limit->rlim_cur = (before + 8) * PAGE_SIZE;
+
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 8), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 4, 5), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 8), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 2);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 7), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 8);
+	exmem_object_truncate(obj, 3);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
+
+	*limit = saved;
+	revert_creds(old);
+	put_cred(cred);
+	/* Exempt, with CAP_IPC_LOCK; and the owner of a charge gets it back. */
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 15), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
+	exmem_object_truncate(obj, 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before);
+}
+
+static int exmem_test_object_init(struct kunit *test)
+{
+	struct exmem_stats stats;
+
+	exmem_read_stats(exmem_nodes(), &stats);
+	if (stats.total < 2048)
+		kunit_skip(test, "needs exmem=8M or more");
+	KUNIT_ASSERT_EQ(test, exmem_test_in_use(), 0);
+	test->priv = exmem_object_create("kunit", false);
+	KUNIT_ASSERT_NOT_NULL(test, test->priv);
+	return 0;
+}
+
+static void exmem_test_object_exit(struct kunit *test)
+{
+	if (test->priv)
+		exmem_object_destroy(test->priv);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 0);
+}
+
+static struct kunit_case exmem_test_object_cases[] = {
+	KUNIT_CASE(exmem_test_split),
+	KUNIT_CASE(exmem_test_holes),
+	KUNIT_CASE(exmem_test_undo),
+	KUNIT_CASE(exmem_test_truncate),
+	KUNIT_CASE(exmem_test_charge),
+	{}
+};
+
+static struct kunit_suite exmem_test_object_suite = {
+	.name = "exmem_object",
+	.init = exmem_test_object_init,
+	.exit = exmem_test_object_exit,
+	.test_cases = exmem_test_object_cases,
+};
+
+kunit_test_suite(exmem_test_object_suite);
