@@ -2,12 +2,12 @@
 /*
  * Exclusive memory: hooks for files outside of mm/exmem.
  *
- * A new front end needs <linux/exmem_pool.h>. See Documentation/mm/exmem.rst.
+ * The pool's interface is <linux/exmem_pool.h>. See Documentation/mm/exmem.rst.
  */
 #ifndef _LINUX_EXMEM_H
 #define _LINUX_EXMEM_H
 
-#include <linux/errno.h>
+#include <linux/err.h>
 #include <linux/init.h>
 #include <linux/types.h>
 #include <uapi/linux/exclusive_memory.h>
@@ -43,7 +43,7 @@ static inline bool exmem_active(void)
 static inline struct file *exmem_mmap_file(unsigned long len, unsigned long *flags,
 					   unsigned long fd, unsigned long pgoff)
 {
-	return NULL;
+	return ERR_PTR(-EINVAL);
 }
 
 static inline bool exmem_secretmem_enabled(void)

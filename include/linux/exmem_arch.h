@@ -18,6 +18,7 @@ struct exmem_splits {
 	unsigned long pud;
 };
 
+/* Documented where they are defined, see arch/x86/mm/exmem.c. */
 unsigned long __init exmem_arch_leaf_size(phys_addr_t addr);
 int __init exmem_arch_init(void);
 int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_splits *splits);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Exclusive memory: the pool, for front ends inside mm/exmem and outside of it. */
+/*
+ * Exclusive memory: the pool, for front ends inside mm/exmem and outside of it.
+ *
+ * Tracepoints are the caller's.
+ */
 #ifndef _LINUX_EXMEM_POOL_H
 #define _LINUX_EXMEM_POOL_H
 

@@ -11,15 +11,16 @@ struct exmem_region;
 
 /**
  * struct exmem_run - contiguous pages of one region, described in their first page
- * @__page_flags: same as the page's flags
+ * @__page_flags: the page's flags, not used here
  * @list: links the runs of a request, or of a per-CPU cache
- * @__page_mapping: same as the page's mapping
+ * @__page_mapping: the page's mapping, not used here
  * @region: the region around the page; set at boot, in every page of the pool
  * @nr: number of pages
- * @__page_type: same as the page's type
- * @__page_refcount: same as the page's reference count
+ * @__page_type: the page's type, not used here
+ * @__page_refcount: the page's reference count, not used here
  *
- * Overlays struct page. Whoever owns the pages may reuse @list and @nr.
+ * Overlays struct page. @list and @nr are valid until the owner of the pages uses them
+ * for something else.
  */
 struct exmem_run {
 	unsigned long __page_flags;

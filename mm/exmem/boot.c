@@ -10,7 +10,7 @@
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	sysfs.c		shows figures
  *   device_initcall	dev.c, mmap.c, secretmem.c
- *   late_initcall	pm.c		comes last, to be asked first
+ *   late_initcall	pm.c		its device is the last, and so is frozen first
  *
  * Without a pool each of them does nothing: see exmem_enabled().
  */
@@ -98,8 +98,9 @@ static bool __init exmem_parse_size(char **s, u64 *size)
 	s64 plain;
 
 	/*
-	 * memparse() overflows silently. Up to 18 digits fit. A suffix that makes
-	 * them overflow yields less than the plain number, or not a multiple of it.
+	 * memparse() overflows silently. Up to 18 digits fit. If a suffix makes them
+	 * overflow, the result shows it: it is less than the plain number, or not a
+	 * multiple of it.
 	 */
 	*size = memparse(start, s);
 	if (*s == start || sscanf(start, "%lli%n", &plain, &digits) != 1 || digits > 18)
@@ -141,7 +142,7 @@ static void __init exmem_parse(char *s, struct exmem_request *request)
 
 static int __init exmem_early_param(char *s)
 {
-	/* Given twice, the last one counts. */
+	/* SIZE or NODE:SIZE[,NODE:SIZE...]. If it is given twice, the last one counts. */
 	strscpy(exmem_param, s ?: "");
 	exmem_parse(s, &exmem_request);
 	return 0;
@@ -194,7 +195,7 @@ static bool __init exmem_better_place(const struct exmem_place *a, const struct 
 
 static phys_addr_t __init exmem_first_region(phys_addr_t start)
 {
-	/* Old devices need the memory below. */
+	/* Leave the memory below to ISA DMA. */
 	return ALIGN(max_t(phys_addr_t, start, SZ_16M), PMD_SIZE);
 }
 
@@ -205,7 +206,7 @@ static struct exmem_range __init exmem_range_within(const struct exmem_ranges *r
 	struct exmem_range range = { .base = start, .size = min(end - start, want), .nid = nid };
 	unsigned int i;
 
-	/* At the end, unless a range at the start makes one with its neighbour. */
+	/* Take the end of the block, or the start if that joins a range reserved already. */
 	for (i = 0; i < ranges->nr; i++)
 		if (exmem_ranges_adjoin(&ranges->range[i], &range))
 			return range;
@@ -321,6 +322,7 @@ static u64 __init exmem_reserve_on_nodes(void)
 		struct exmem_node_request *node = &exmem_request.node[nid];
 		nodemask_t only = nodemask_of_node(nid);
 
+		/* In full or not at all, unless EXMEM_MAX_RANGES are in use. */
 		if (node->asked <= node->limit)
 			reserved += exmem_reserve_size(node->asked, &only);
 	}
@@ -364,7 +366,7 @@ static u64 __init exmem_reserve_anywhere(u64 size)
 	return exmem_reserve_on_nodes() + exmem_reserve_size(left, &node_online_map);
 }
 
-static bool __init exmem_leaves_enough(u64 size, u64 memory)
+static bool __init exmem_enough_remains(u64 size, u64 memory)
 {
 	u64 keep = max_t(u64, memory / 16, SZ_256M);
 
@@ -407,7 +409,7 @@ void __init exmem_reserve(void)
 
 	for_each_online_node(nid)
 		exmem_request.node[nid].limit = exmem_node_limit(nid);
-	if (exmem_leaves_enough(asked, memblock_phys_mem_size()))
+	if (exmem_enough_remains(asked, memblock_phys_mem_size()))
 		reserved = size ? exmem_reserve_anywhere(size) : exmem_reserve_on_nodes();
 	if (reserved != asked)
 		pr_warn("exmem=%s: reserved %llu MiB of %llu MiB, the rest has no node or no room\n",
@@ -439,7 +441,7 @@ static int __init exmem_init(void)
 	if (!exmem_reserved.nr)
 		return 0;
 
-	/* No other CPU runs yet: to unmap memory takes no interrupts. */
+	/* No other CPU runs yet, so unmapping needs no TLB shootdown. */
 	ret = exmem_arch_init();
 	if (ret) {
 		pr_warn("no address space to clear pages in: %d, nothing is usable\n", ret);

@@ -12,7 +12,12 @@
 #include <linux/overflow.h>
 #include <linux/uaccess.h>
 
-#include "object.h"
+#include "front.h"
+
+static const struct exmem_front exmem_dev_front = {
+	.name		= "device",
+	.can_punch_hole	= true,
+};
 
 static long exmem_dev_punch_hole(struct file *file, const void __user *arg)
 {
@@ -41,7 +46,8 @@ static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long a
 
 static int exmem_dev_open(struct inode *inode, struct file *file)
 {
-	struct exmem_object *obj = exmem_object_create("device", true);
+	struct exmem_object *obj = exmem_object_create(exmem_dev_front.name,
+							exmem_dev_front.can_punch_hole);
 
 	if (!obj)
 		return -ENOMEM;
@@ -49,7 +55,10 @@ static int exmem_dev_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* No ->fault(): mmap() maps all pages, and a hole raises SIGBUS. */
+/*
+ * mmap() maps all pages, and a hole raises SIGBUS: without ->fault() that is what any
+ * fault does. Without ->close(), pages stay with the object when it is unmapped.
+ */
 static const struct vm_operations_struct exmem_dev_vm_ops = {
 };
 

@@ -19,12 +19,12 @@ static int exmem_init_fs_context(struct fs_context *fc)
 	return init_pseudo(fc, front->magic) ? 0 : -ENOMEM;
 }
 
-static struct file *exmem_pseudo_file(struct exmem_front *front)
+static struct file *exmem_pseudo_file(const struct exmem_front *front)
 {
 	struct inode *inode;
 	struct file *file;
 
-	/* An inode of its own: security modules see it, and statfs(2). */
+	/* Not the shared anonymous inode: security modules and statfs(2) look at this. */
 	inode = anon_inode_make_secure_inode(front->mnt->mnt_sb, front->class, NULL);
 	if (IS_ERR(inode))
 		return ERR_CAST(inode);
@@ -36,16 +36,20 @@ static struct file *exmem_pseudo_file(struct exmem_front *front)
 
 /**
  * exmem_front_file - create a file that is a memory object
- * @front: a registered front end
+ * @front: the front end
  *
  * Context: Process context. May sleep.
- * Return: the file, -ENFILE, -ENOMEM, or the error of a security module.
+ * Return: the file; -ENOMEM, also if @front could not be registered; -ENFILE, or the
+ * error of a security module.
  */
-struct file *exmem_front_file(struct exmem_front *front)
+struct file *exmem_front_file(const struct exmem_front *front)
 {
-	struct exmem_object *obj = exmem_object_create(front->name, false);
+	struct exmem_object *obj;
 	struct file *file;
 
+	if (!front->mnt)
+		return ERR_PTR(-ENOMEM);
+	obj = exmem_object_create(front->name, front->can_punch_hole);
 	if (!obj)
 		return ERR_PTR(-ENOMEM);
 	file = exmem_pseudo_file(front);
@@ -77,18 +81,19 @@ int __init exmem_front_register(struct exmem_front *front)
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
 	/*
-	 * mmap() refuses PROT_EXEC before it unmaps anything, and a personality
-	 * with READ_IMPLIES_EXEC does not add it.
+	 * So mmap() refuses PROT_EXEC before it unmaps anything, and READ_IMPLIES_EXEC
+	 * does not add it.
 	 */
 	mnt->mnt_flags |= MNT_NOEXEC;
 	front->mnt = mnt;
 
-	front->ctl = (struct ctl_table) {
+	front->ctl[0] = (struct ctl_table) {
 		.procname	= front->sysctl,
-		.data		= &front->enabled,
-		.maxlen		= sizeof(front->enabled),
+		.data		= front->enabled,
+		.maxlen		= sizeof(*front->enabled),
 		.mode		= 0644,
 		.proc_handler	= proc_dobool,
 	};
-	return register_sysctl_sz("vm", &front->ctl, 1) ? 0 : -ENOMEM;
+	register_sysctl_init("vm", front->ctl);
+	return 0;
 }

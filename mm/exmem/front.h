@@ -9,35 +9,38 @@
 #include "object.h"
 
 /**
- * struct exmem_front - a front end: how its files look, and whether it is enabled
+ * struct exmem_front - a front end
  * @name: the front end in traces
+ * @can_punch_hole: it calls exmem_object_punch_hole()
  * @class: security modules know its files by this
  * @file_name: name of its files in /proc
  * @fops: operations of its files, exmem_object_release() among them
  * @magic: type of its file system, as statfs(2) tells it
- * @sysctl: name below /proc/sys/vm of the switch for @enabled
+ * @sysctl: name below /proc/sys/vm of the switch that is @enabled
  * @enabled: set and cleared by the administrator
- * @fs: its pseudo file system
- * @mnt: the mount of that
+ * @fs: its pseudo file system; private to front.c, as all that follows
  * @ctl: the sysctl
+ * @mnt: the mount of @fs, once it is registered
  *
- * The last three are for front.c.
+ * A front end with a device node has a @name and @can_punch_hole only.
  */
 struct exmem_front {
 	const char *name;
+	bool can_punch_hole;
+
 	const char *class;
 	const char *file_name;
 	const struct file_operations *fops;
 	unsigned long magic;
 	const char *sysctl;
-	bool enabled;
+	bool *enabled;
 
 	struct file_system_type fs;
+	struct ctl_table ctl[1];
 	struct vfsmount *mnt;
-	struct ctl_table ctl;
 };
 
 int __init exmem_front_register(struct exmem_front *front);
-struct file *exmem_front_file(struct exmem_front *front);
+struct file *exmem_front_file(const struct exmem_front *front);
 
 #endif /* _MM_EXMEM_FRONT_H */

@@ -32,9 +32,9 @@ static const struct vm_operations_struct exmem_mmap_vm_ops = {
 static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	/*
-	 * remap_file_pages() maps the file again. It has unmapped all of the old
-	 * mapping, and the pages were freed with it; or only a part of it, and then
-	 * it fails here.
+	 * remap_file_pages() maps the file again, after it has unmapped the old range.
+	 * If that was the whole mapping, its pages are free, and new ones are allocated
+	 * below. If a part of it is still mapped, refuse.
 	 */
 	if (mapping_mapped(file->f_mapping))
 		return -EINVAL;
@@ -49,14 +49,16 @@ static const struct file_operations exmem_mmap_fops = {
 	.release	= exmem_object_release,
 };
 
-static struct exmem_front exmem_mmap_front = {
+static bool exmem_mmap_enabled __read_mostly = true;
+
+static struct exmem_front exmem_mmap_front __ro_after_init = {
 	.name		= "mmap",
 	.class		= "[exclusive_memory]",
 	.file_name	= "exclusive_memory",
 	.fops		= &exmem_mmap_fops,
-	.magic		= SECRETMEM_MAGIC,
+	.magic		= SECRETMEM_MAGIC,	/* the nearest kin; seen in map_files only */
 	.sysctl		= "exmem_mmap",
-	.enabled	= true,
+	.enabled	= &exmem_mmap_enabled,
 };
 
 static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsigned long fd,
@@ -79,7 +81,8 @@ static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsign
  * Context: Process context. May sleep.
  * Return: the file, with a reference for the mapping; -EINVAL for any other form
  * of mapping, -EPERM if the administrator has disabled it, -ENOMEM without a pool
- * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE.
+ * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE, or the error of a security
+ * module.
  */
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
 			     unsigned long pgoff)
@@ -89,9 +92,9 @@ struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned l
 
 	if (!exmem_mmap_form_valid(len, *flags, fd, pgoff))
 		return ERR_PTR(-EINVAL);
-	if (!READ_ONCE(exmem_mmap_front.enabled))
+	if (!READ_ONCE(exmem_mmap_enabled))
 		return ERR_PTR(-EPERM);
-	if (!exmem_mmap_front.mnt || len > TASK_SIZE)
+	if (!exmem_enabled() || len > TASK_SIZE)
 		return ERR_PTR(-ENOMEM);
 
 	file = exmem_front_file(&exmem_mmap_front);

@@ -2,9 +2,12 @@
 /*
  * Exclusive memory: the memory object, a file that owns pages.
  *
- * mmap() allocates the pages. They are freed with the last reference to the file,
- * and each mapping holds one. They are mapped as raw pfns: nothing can take a
- * reference to a page, so get_user_pages() and all its users fail by construction.
+ * mmap() allocates the pages. They are freed at the latest with the last reference to
+ * the file, and each mapping holds one; earlier when a hole is punched, the object is
+ * truncated, or a mapping with MAP_EXCLUSIVE is removed.
+ *
+ * The pages are mapped as raw pfns. Nothing can take a reference to them, so
+ * get_user_pages() and all its users fail by construction.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -29,7 +32,7 @@
 /**
  * struct exmem_extent - contiguous pages at contiguous offsets of an object
  * @offsets: first and last offset, in pages
- * @list: links what a request has added, until it is known to succeed
+ * @list: links the extents that a request has added; stale once that is over
  * @page: first page; NULL in an embedded extent that is not in use
  * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
  */
@@ -41,7 +44,7 @@ struct exmem_extent {
 };
 
 /**
- * struct exmem_mapper - a process that may be inside mmap() of an object
+ * struct exmem_mapper - a process that has called mmap() since the last hole was punched
  * @list: links all mappers of the object
  * @mm: its address space; NULL in an embedded mapper that is not in use
  */
@@ -52,16 +55,16 @@ struct exmem_mapper {
 
 /**
  * struct exmem_object - pages by their offset in a file
- * @lock: protects the rest; nests inside mmap_lock, so user memory must not be
- *	accessed under it
+ * @lock: protects all but @front_name and @can_punch_hole, which never change, and
+ *	@mapping; nests inside mmap_lock, so user memory must not be accessed under it
  * @extents: tree of &struct exmem_extent
- * @first_extent: most objects need one, and no more
+ * @first_extent: embedded, so that most objects need no other
  * @nr_pages: number of pages in all extents
- * @front: the front end in traces
- * @can_punch_hole: processes that map the object are noted in @mappers
- * @mappers: processes that have mapped the object since the last hole was punched
- * @first_mapper: most objects need one, and no more
- * @mapping: mappings of the object. Its invalidate_lock is held while a hole is
+ * @front_name: the front end in traces
+ * @can_punch_hole: exmem_object_punch_hole() may be called, and needs @mappers
+ * @mappers: list of &struct exmem_mapper, which may not be out of mmap() yet
+ * @first_mapper: embedded, so that most objects need no other
+ * @mapping: finds all VMAs of the object. Its invalidate_lock is held while a hole is
  *	punched, and is taken before mmap_lock.
  */
 struct exmem_object {
@@ -69,23 +72,23 @@ struct exmem_object {
 	struct rb_root_cached extents;
 	struct exmem_extent first_extent;
 	unsigned long nr_pages;
-	const char *front;
+	const char *front_name;
 	bool can_punch_hole;
 	struct list_head mappers;
 	struct exmem_mapper first_mapper;
 	struct address_space mapping;
 };
 
-static struct exmem_extent *exmem_extent_at(struct exmem_object *obj, unsigned long first,
-					    unsigned long last)
+static struct exmem_extent *exmem_extent_first(struct exmem_object *obj, unsigned long first,
+					       unsigned long last)
 {
 	struct interval_tree_node *node = interval_tree_iter_first(&obj->extents, first, last);
 
 	return node ? container_of(node, struct exmem_extent, offsets) : NULL;
 }
 
-static struct exmem_extent *exmem_extent_after(struct exmem_extent *extent, unsigned long first,
-					       unsigned long last)
+static struct exmem_extent *exmem_extent_next(struct exmem_extent *extent, unsigned long first,
+					      unsigned long last)
 {
 	struct interval_tree_node *node = interval_tree_iter_next(&extent->offsets, first, last);
 
@@ -128,7 +131,7 @@ static struct exmem_extent *exmem_new_extent(struct exmem_object *obj)
 
 static int exmem_split_extent(struct exmem_object *obj, unsigned long offset)
 {
-	struct exmem_extent *extent = exmem_extent_at(obj, offset, offset), *rest;
+	struct exmem_extent *extent = exmem_extent_first(obj, offset, offset), *rest;
 
 	if (!extent || extent->offsets.start == offset)
 		return 0;
@@ -154,7 +157,7 @@ static void exmem_free_extent(struct exmem_object *obj, struct exmem_extent *ext
 	unsigned long nr = extent->offsets.last - extent->offsets.start + 1;
 
 	interval_tree_remove(&extent->offsets, &obj->extents);
-	trace_exmem_free(extent->page, nr, obj->front);
+	trace_exmem_free(extent->page, nr, obj->front_name);
 	exmem_free_pages(extent->page, nr);
 	obj->nr_pages -= nr;
 	exmem_uncharge(extent->user, nr);
@@ -168,7 +171,8 @@ static void exmem_free_extents(struct exmem_object *obj, unsigned long first, un
 {
 	struct exmem_extent *extent;
 
-	while ((extent = exmem_extent_at(obj, first, last)))
+	/* All extents that overlap the range go: the caller has split them at its ends. */
+	while ((extent = exmem_extent_first(obj, first, last)))
 		exmem_free_extent(obj, extent);
 }
 
@@ -196,12 +200,12 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	interval_tree_insert(&extent->offsets, &obj->extents);
 	obj->nr_pages += run->nr;
 	list_add_tail(&extent->list, added);
-	trace_exmem_alloc(extent->page, run->nr, obj->front);
+	trace_exmem_alloc(extent->page, run->nr, obj->front_name);
 	return 0;
 }
 
-static int exmem_alloc_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
-			    struct list_head *added)
+static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
+			       struct list_head *added)
 {
 	unsigned long nr = last - first + 1;
 	struct exmem_run *run, *next;
@@ -215,7 +219,7 @@ static int exmem_alloc_hole(struct exmem_object *obj, unsigned long first, unsig
 
 	ret = exmem_alloc_pages(nr, &runs);
 	if (ret && trace_exmem_alloc_fail_enabled())
-		trace_exmem_alloc_fail(exmem_first_node(), nr, obj->front);
+		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->front_name);
 
 	list_for_each_entry_safe(run, next, &runs, list) {
 		ret = exmem_add_extent(obj, first, run, user, added);
@@ -232,6 +236,7 @@ static int exmem_alloc_hole(struct exmem_object *obj, unsigned long first, unsig
 	return ret;
 }
 
+/* On failure some extents may be in @added: the caller frees them. */
 static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
 			     struct list_head *added)
 {
@@ -239,13 +244,13 @@ static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsi
 	int ret;
 
 	if (RB_EMPTY_ROOT(&obj->extents.rb_root))
-		return exmem_alloc_hole(obj, first, last, added);
+		return exmem_alloc_in_hole(obj, first, last, added);
 
 	for (;; first = span.last_used + 1) {
-		/* The last hole is gone from the tree: start a new search behind it. */
+		/* The hole just filled has changed the tree: search behind it, from the top. */
 		interval_tree_span_iter_first(&span, &obj->extents, first, last);
 		if (span.is_hole) {
-			ret = exmem_alloc_hole(obj, span.start_hole, span.last_hole, added);
+			ret = exmem_alloc_in_hole(obj, span.start_hole, span.last_hole, added);
 			if (ret)
 				return ret;
 		}
@@ -267,8 +272,9 @@ static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *
 	ret = remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
 				      vma->vm_page_prot);
 	/*
-	 * The caller is going to free the pages. mmap() would unmap the extents
-	 * before this one too late: other threads could reach them until then.
+	 * The caller is going to free pages that this request has allocated. mmap()
+	 * would unmap the extents before this one only later, and other threads could
+	 * reach them until then.
 	 */
 	if (ret && addr > vma->vm_start)
 		zap_vma_ptes(vma, vma->vm_start, addr - vma->vm_start);
@@ -281,8 +287,8 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsig
 	struct exmem_extent *extent;
 	int ret;
 
-	for (extent = exmem_extent_at(obj, first, last); extent;
-	     extent = exmem_extent_after(extent, first, last)) {
+	for (extent = exmem_extent_first(obj, first, last); extent;
+	     extent = exmem_extent_next(extent, first, last)) {
 		ret = exmem_map_extent(extent, vma, nr);
 		if (ret)
 			return ret;
@@ -309,7 +315,7 @@ static int exmem_add_mapper(struct exmem_object *obj, struct mm_struct *mm)
 	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
 		if (mapper->mm == mm)
 			return 0;
-		/* An address space without users is not being mapped into. */
+		/* Without users, nobody is inside mmap(). */
 		if (!atomic_read(&mapper->mm->mm_users))
 			exmem_free_mapper(obj, mapper);
 	}
@@ -374,7 +380,7 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
 
 /**
  * exmem_object_alloc - allocate the pages of an object before it is mapped
- * @file: a memory object without pages
+ * @file: file of a memory object without pages
  * @nr: number of pages, from offset 0 on
  *
  * Context: Process context. May sleep.
@@ -396,7 +402,7 @@ int exmem_object_alloc(struct file *file, unsigned long nr)
 
 /**
  * exmem_object_mmap - map an object, allocating missing pages
- * @file: a memory object
+ * @file: file of a memory object
  * @vma: the mapping; the caller sets its vm_ops
  * @nr_alloc: allocate missing pages among this many, from the start of @vma on
  * @nr_map: map this many of those
@@ -422,7 +428,7 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	if (!nr_alloc)
 		return 0;
 
-	/* Killable: whoever punches a hole may have much to clear. */
+	/* Killable: a task that punches a hole may hold the lock for long. */
 	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
 		return ret;
@@ -447,7 +453,7 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 	unsigned long pfn;
 
 	mutex_lock(&obj->lock);
-	extent = exmem_extent_at(obj, vmf->pgoff, vmf->pgoff);
+	extent = exmem_extent_first(obj, vmf->pgoff, vmf->pgoff);
 	if (extent) {
 		pfn = page_to_pfn(extent->page) + (vmf->pgoff - extent->offsets.start);
 		ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
@@ -457,8 +463,8 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 }
 
 /**
- * exmem_object_may_split - keep extents within a mapping that is going to be split
- * @vma: mapping of an object that exmem_object_close() looks after
+ * exmem_object_may_split - split the extent where its mapping is going to be split
+ * @vma: mapping whose ->close() is exmem_object_close()
  * @addr: address of the split
  *
  * Context: ->may_split(), mmap_lock held for writing.
@@ -487,13 +493,13 @@ static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_ext
 }
 
 /**
- * exmem_object_close - free the pages that no mapping of the object shows any more
+ * exmem_object_close - free the pages that are no longer mapped
  * @vma: mapping that has been removed
  *
- * For objects that cannot be mapped again. Two mappings of such an object overlap
- * while mremap() moves one: it creates the new one before it removes the old. They
- * overlap for longer if it fails to remove the old one. No extent crosses the
- * border of a mapping, thanks to exmem_object_may_split().
+ * For objects without a descriptor, which cannot be mapped again. Even so mremap()
+ * maps the same pages twice for a moment, or for longer if it fails to remove the old
+ * mapping. exmem_object_may_split() has seen to it that no extent crosses the border
+ * of a mapping.
  *
  * Context: ->close(): @vma has left i_mmap, its pages are not mapped, and no CPU
  * has a TLB entry for one.
@@ -505,8 +511,8 @@ void exmem_object_close(struct vm_area_struct *vma)
 	struct exmem_extent *extent, *next;
 
 	mutex_lock(&obj->lock);
-	for (extent = exmem_extent_at(obj, first, last); extent; extent = next) {
-		next = exmem_extent_after(extent, first, last);
+	for (extent = exmem_extent_first(obj, first, last); extent; extent = next) {
+		next = exmem_extent_next(extent, first, last);
 		if (!exmem_extent_mapped(obj, extent))
 			exmem_free_extent(obj, extent);
 	}
@@ -547,7 +553,7 @@ static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsig
 
 /**
  * exmem_object_punch_hole - free the pages of a range
- * @file: a memory object that can have holes
+ * @file: file of a memory object that can have holes
  * @first: offset of the first page
  * @last: offset of the last page
  *
@@ -576,7 +582,7 @@ int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned lon
 /**
  * exmem_object_show_fdinfo - an object in /proc/PID/fdinfo/N
  * @m: file to print to
- * @file: a memory object
+ * @file: file of a memory object
  *
  * Context: ->show_fdinfo().
  */
@@ -598,13 +604,13 @@ void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
 
 /**
  * exmem_object_create - create a memory object without pages
- * @front: the front end, as traces show it
+ * @front_name: the front end, as traces show it
  * @can_punch_hole: is exmem_object_punch_hole() going to be called?
  *
  * Context: Process context. May sleep.
  * Return: the object, for exmem_object_attach() or exmem_object_destroy(); or NULL.
  */
-struct exmem_object *exmem_object_create(const char *front, bool can_punch_hole)
+struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_hole)
 {
 	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 
@@ -615,7 +621,7 @@ struct exmem_object *exmem_object_create(const char *front, bool can_punch_hole)
 	obj->extents = RB_ROOT_CACHED;
 	obj->first_extent.page = NULL;
 	obj->nr_pages = 0;
-	obj->front = front;
+	obj->front_name = front_name;
 	obj->can_punch_hole = can_punch_hole;
 	INIT_LIST_HEAD(&obj->mappers);
 	obj->first_mapper.mm = NULL;
@@ -663,7 +669,7 @@ void exmem_object_attach(struct exmem_object *obj, struct file *file)
 /**
  * exmem_object_release - destroy a file's object
  * @inode: the file's inode
- * @file: a memory object
+ * @file: file of a memory object
  *
  * Context: ->release(): no descriptor and no mapping is left, and no CPU has a TLB
  * entry for any of the pages.

@@ -11,7 +11,7 @@ struct inode;
 struct seq_file;
 struct vm_fault;
 
-struct exmem_object *exmem_object_create(const char *front, bool can_punch_hole);
+struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_hole);
 void exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_attach(struct exmem_object *obj, struct file *file);
 int exmem_object_alloc(struct file *file, unsigned long nr);

@@ -3,8 +3,8 @@
  * Exclusive memory: per-CPU caches of short runs of free pages.
  *
  * They are to the pool what struct per_cpu_pages is to the page allocator. A
- * cache holds pages of one node, the one nearest to its CPU. Small requests are
- * served from it, and take no lock that other CPUs use.
+ * cache holds pages of one node, the one nearest to its CPU. A small request that
+ * its cache can serve takes no lock that is contended.
  */
 #include <linux/cpuhotplug.h>
 #include <linux/exmem.h>
@@ -23,11 +23,12 @@
 
 /**
  * struct exmem_pcp - free pages that one CPU keeps
- * @lock: protects the rest; other CPUs take it only to drain the cache
+ * @lock: protects the rest. Other CPUs take it to drain the cache, and a task that
+ *	was migrated after it had looked up its cache.
  * @nid: node of the pages
  * @count: number of pages
  * @high: limit for @count; zero while the CPU is offline
- * @batch: number of pages to refill an empty cache with
+ * @batch: number of pages to refill with, unless a request is larger
  * @lengths: bit n is set if @lists[n] is not empty
  * @lists: runs of n + 1 pages
  */
@@ -45,6 +46,10 @@ static DEFINE_PER_CPU(struct exmem_pcp, exmem_pcp) = {
 	.lock = __SPIN_LOCK_UNLOCKED(exmem_pcp.lock),
 };
 
+/*
+ * Read under each pcp->lock. Once it is set and all caches have been drained under
+ * their locks, every later holder of a lock sees it: the caches stay empty.
+ */
 static bool exmem_pcps_disabled __read_mostly;
 
 static void exmem_pcp_add(struct exmem_pcp *pcp, struct exmem_run *run)
@@ -76,21 +81,31 @@ static void exmem_pcp_del(struct exmem_pcp *pcp, struct exmem_run *run)
 	pcp->count -= run->nr;
 }
 
+struct exmem_pcp_drain {
+	struct exmem_pcp *pcp;
+	unsigned int keep;
+};
+
+static struct exmem_run *exmem_pcp_next_to_drain(void *arg)
+{
+	struct exmem_pcp_drain *drain = arg;
+	struct exmem_pcp *pcp = drain->pcp;
+	struct exmem_run *run;
+
+	if (pcp->count <= drain->keep)
+		return NULL;
+	/* Short runs first: the node may join them into longer ones. */
+	run = list_last_entry(&pcp->lists[__ffs(pcp->lengths)], struct exmem_run, list);
+	exmem_pcp_del(pcp, run);
+	return run;
+}
+
 static void exmem_pcp_drain(struct exmem_pcp *pcp, unsigned int keep, bool may_spin)
 {
-	struct exmem_run *run;
-	LIST_HEAD(runs);
+	struct exmem_pcp_drain drain = { .pcp = pcp, .keep = keep };
 
-	if (pcp->count <= keep)
-		return;
-	while (pcp->count > keep) {
-		/* Short runs first: the node may join them into longer ones. */
-		run = list_last_entry(&pcp->lists[__ffs(pcp->lengths)], struct exmem_run, list);
-		exmem_pcp_del(pcp, run);
-		list_add_tail(&run->list, &runs);
-	}
-	if (!exmem_node_free_runs(pcp->nid, &runs, may_spin))
-		exmem_pcp_add_list(pcp, &runs);
+	if (pcp->count > keep)
+		exmem_node_free_runs(pcp->nid, may_spin, exmem_pcp_next_to_drain, &drain);
 }
 
 static void exmem_pcp_refill(struct exmem_pcp *pcp, unsigned long least)
@@ -98,9 +113,10 @@ static void exmem_pcp_refill(struct exmem_pcp *pcp, unsigned long least)
 	unsigned long nr = max(pcp->batch, least);
 	LIST_HEAD(runs);
 
-	/* The node's lock is taken below pcp->lock: it must not be a place to sleep. */
+	/* exmem_node_alloc() must not sleep here, under pcp->lock. */
 	BUILD_BUG_ON(EXMEM_PCP_MAX_RUN >= EXMEM_RUNS_AT_ONCE);
 
+	/* Runs that are too short may fill the cache: make room. */
 	exmem_pcp_drain(pcp, pcp->high - nr, true);
 	exmem_node_alloc(pcp->nid, nr, least, &runs);
 	exmem_pcp_add_list(pcp, &runs);
@@ -147,7 +163,7 @@ static bool exmem_pcp_alloc_runs(struct exmem_pcp *pcp, unsigned long nr, struct
 		struct page *page = exmem_run_page(run);
 
 		if (exmem_unpoisoned_prefix(page, run->nr) < run->nr) {
-			/* Retires the poisoned page. */
+			/* Retires the poisoned page, and frees the rest of the run. */
 			exmem_node_free(page, run->nr);
 			continue;
 		}
@@ -169,8 +185,8 @@ static bool exmem_pcp_alloc_runs(struct exmem_pcp *pcp, unsigned long nr, struct
  * @runs: list to add them to, as one run if possible
  *
  * Context: Process context.
- * Return: true; or false, with nothing allocated, if the cache does not serve
- * such requests or has no pages left.
+ * Return: true; or false, with nothing allocated, if the cache does not serve such
+ * requests, or has too few pages even after a refill.
  */
 bool exmem_pcp_alloc(int nid, unsigned long nr, struct list_head *runs)
 {
@@ -210,6 +226,7 @@ bool exmem_pcp_free(struct page *page, unsigned long nr)
 	if (cached) {
 		run->nr = nr;
 		exmem_pcp_add(pcp, run);
+		/* Drain early, while the node's lock is not contended. */
 		if (pcp->count > pcp->high / 4 * 3)
 			exmem_pcp_drain(pcp, pcp->high / 2, pcp->count > pcp->high);
 	}
@@ -218,7 +235,7 @@ bool exmem_pcp_free(struct page *page, unsigned long nr)
 }
 
 /**
- * exmem_drain_pcps - make all pages free that CPUs cache
+ * exmem_drain_pcps - free all pages in the CPUs' caches to their nodes
  * @nodes: nodes whose pages to drain
  *
  * Context: Process context.
@@ -285,7 +302,7 @@ static int exmem_pcp_cpu_dead(unsigned int cpu)
 	struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
 
 	spin_lock(&pcp->lock);
-	/* A task that was migrated off the CPU may be about to use its cache. */
+	/* Tell a task that was migrated off the CPU and still holds its cache. */
 	pcp->high = 0;
 	exmem_pcp_drain(pcp, 0, true);
 	spin_unlock(&pcp->lock);
@@ -296,9 +313,9 @@ static int exmem_pcp_cpu_prepare(unsigned int cpu)
 {
 	struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
 	int i, nid = exmem_nearest_node(cpu_to_mem(cpu), &exmem_pool_nodes);
-	nodemask_t node = nodemask_of_node(nid);
+	nodemask_t only = nodemask_of_node(nid);
 	/* All caches together hold at most an eighth of a node. */
-	unsigned long share = exmem_nodes_total(&node) / 8 / num_possible_cpus();
+	unsigned long share = exmem_nodes_total(&only) / 8 / num_possible_cpus();
 
 	spin_lock(&pcp->lock);
 	if (!pcp->high)

@@ -56,3 +56,18 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 		break;
 	}
 }
+
+/**
+ * exmem_task_last_node - the node that exmem_task_policy() has just chosen
+ *
+ * Context: Process context.
+ * Return: its @nid, without a step of an interleaved policy.
+ */
+int exmem_task_last_node(void)
+{
+	struct mempolicy *pol = current->mempolicy;
+
+	if (pol && (pol->mode == MPOL_INTERLEAVE || pol->mode == MPOL_WEIGHTED_INTERLEAVE))
+		return current->il_prev;
+	return mempolicy_slab_node();
+}

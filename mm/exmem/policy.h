@@ -21,6 +21,7 @@ struct exmem_policy {
 
 #ifdef CONFIG_NUMA
 void exmem_task_policy(struct exmem_policy *policy, unsigned long nr);
+int exmem_task_last_node(void);
 #else
 static inline void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 {
@@ -28,6 +29,11 @@ static inline void exmem_task_policy(struct exmem_policy *policy, unsigned long 
 	policy->nodes = nodemask_of_node(0);
 	policy->preferred = policy->nodes;
 	policy->nr = nr;
+}
+
+static inline int exmem_task_last_node(void)
+{
+	return 0;
 }
 #endif
 

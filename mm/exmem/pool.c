@@ -3,8 +3,8 @@
  * Exclusive memory: the pool, which allocates and frees pages.
  *
  * Pages are cleared when they are freed, before anyone else can allocate them. A
- * request gets all its pages or none. It does not fail while a CPU caches pages
- * that it may have.
+ * request gets all its pages or none. Before it fails, pages are drained from the
+ * CPUs' caches.
  */
 #include <linux/atomic.h>
 #include <linux/cpuset.h>
@@ -18,10 +18,10 @@
 #include "policy.h"
 #include "pool.h"
 
-/* Serializes requests that no node can serve alone; excludes exmem_disable_pcps(). */
+/* Serializes requests that may need parts from several nodes, or all caches drained. */
 static DEFINE_MUTEX(exmem_slowpath_lock);
 
-/* Requests that failed, by the node they began with. */
+/* Requests that failed, by the node that the part that failed began with. */
 static atomic_long_t exmem_nr_failed[MAX_NUMNODES];
 
 static int exmem_next_node(const struct exmem_policy *policy, const nodemask_t *untried)
@@ -44,7 +44,7 @@ static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned lo
 	while ((nid = exmem_next_node(policy, &untried)) != NUMA_NO_NODE) {
 		if (exmem_pcp_alloc(nid, nr, runs) || exmem_node_alloc(nid, nr, nr, runs))
 			return true;
-		/* Prefer a part of a large request from here to all of it from afar. */
+		/* The slow path takes a part from here rather than all of it from afar. */
 		if (nr > EXMEM_REGION_PAGES)
 			break;
 		node_clear(nid, untried);
@@ -52,7 +52,7 @@ static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned lo
 	return false;
 }
 
-static void exmem_unalloc_runs(struct list_head *runs)
+static void exmem_free_unused_runs(struct list_head *runs)
 {
 	struct exmem_run *run, *next;
 
@@ -67,18 +67,18 @@ static void exmem_unalloc_runs(struct list_head *runs)
 static unsigned long exmem_alloc_up_to(unsigned long nr, int nid, struct list_head *runs)
 {
 	unsigned long allocated = exmem_node_alloc(nid, nr, 1, runs);
-	nodemask_t node = nodemask_of_node(nid);
+	nodemask_t only = nodemask_of_node(nid);
 
 	if (allocated == nr)
 		return allocated;
 
 	/* Pages of this node that CPUs cache come before pages of the next node. */
-	exmem_drain_pcps(&node);
+	exmem_drain_pcps(&only);
 	return allocated + exmem_node_alloc(nid, nr - allocated, 1, runs);
 }
 
-static bool exmem_alloc_from_nodes(const struct exmem_policy *policy, unsigned long nr,
-				   struct list_head *runs)
+static bool exmem_alloc_in_parts(const struct exmem_policy *policy, unsigned long nr,
+				 struct list_head *runs)
 {
 	nodemask_t untried = policy->nodes;
 	LIST_HEAD(list);
@@ -92,7 +92,7 @@ static bool exmem_alloc_from_nodes(const struct exmem_policy *policy, unsigned l
 		node_clear(nid, untried);
 	}
 	if (nr) {
-		exmem_unalloc_runs(&list);
+		exmem_free_unused_runs(&list);
 		return false;
 	}
 	list_splice_tail(&list, runs);
@@ -109,14 +109,15 @@ static bool exmem_alloc_slowpath(const struct exmem_policy *policy, unsigned lon
 		return false;
 
 	mutex_lock(&exmem_slowpath_lock);
-	allocated = exmem_alloc_from_nodes(policy, nr, runs);
+	allocated = exmem_alloc_in_parts(policy, nr, runs);
 	if (!allocated) {
 		/*
-		 * No page is cached now, and no other request holds a part of its
-		 * pages, unless it is interleaved: the pages missing are in use.
+		 * With all caches empty, and the lock held, no free page is anywhere but
+		 * in its node; except that an interleaved request may hold parts. So if
+		 * this fails, the missing pages are in use.
 		 */
 		exmem_disable_pcps();
-		allocated = exmem_alloc_from_nodes(policy, nr, runs);
+		allocated = exmem_alloc_in_parts(policy, nr, runs);
 		exmem_enable_pcps();
 	}
 	mutex_unlock(&exmem_slowpath_lock);
@@ -136,6 +137,7 @@ static void exmem_mark_runs_allocated(struct list_head *runs)
 
 	list_for_each_entry(run, runs, list) {
 		exmem_mark_allocated(run);
+		/* Small requests are one run, and short. */
 		if (!list_is_last(&run->list, runs))
 			cond_resched();
 	}
@@ -185,7 +187,7 @@ int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 			list_splice_tail(&list, runs);
 			return 0;
 		}
-		exmem_unalloc_runs(&list);
+		exmem_free_unused_runs(&list);
 	} while (read_mems_allowed_retry(cookie));
 
 	exmem_count_failure(policy.nid);
@@ -193,20 +195,17 @@ int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 }
 
 /**
- * exmem_first_node - the node that the current task's next request begins with
+ * exmem_failed_node - the node that the current task's failed request began with
  *
- * Context: Process context.
- * Return: a node with a part of the pool, or NUMA_NO_NODE.
+ * Context: Process context, after exmem_alloc_pages() has failed.
+ * Return: the node that counts the failure, or NUMA_NO_NODE without a pool.
  */
-int exmem_first_node(void)
+int exmem_failed_node(void)
 {
-	struct exmem_policy policy;
-
-	exmem_task_policy(&policy, 1);
-	return exmem_nearest_node(policy.nid, &exmem_pool_nodes);
+	return exmem_nearest_node(exmem_task_last_node(), &exmem_pool_nodes);
 }
 
-static bool exmem_try_free_pages(struct page *page, unsigned long nr)
+static bool __exmem_free_pages(struct page *page, unsigned long nr)
 {
 	unsigned long clean, chunk;
 
@@ -229,16 +228,18 @@ static bool exmem_try_free_pages(struct page *page, unsigned long nr)
  * @page: first page
  * @nr: number of contiguous pages, all of one run
  *
- * The caller owns the pages, and no mapping of them is left. Allocates nothing. A
- * page that memory_failure() has marked is not cleared, and never allocated again.
+ * The caller owns the pages, and no mapping of them is left. Needs no memory. A page
+ * that memory_failure() has marked is not cleared, and never allocated again.
  *
  * Context: Process context, no spinlock held. May sleep.
  */
 void exmem_free_pages(struct page *page, unsigned long nr)
 {
+	bool freed;
+
 	might_sleep();
-	WARN_ONCE(!exmem_try_free_pages(page, nr),
-		  "exmem: pfn %#lx, %lu pages: not allocated\n", page_to_pfn(page), nr);
+	freed = __exmem_free_pages(page, nr);
+	WARN_ONCE(!freed, "exmem: pfn %#lx, %lu pages: not allocated\n", page_to_pfn(page), nr);
 }
 
 /**
@@ -258,12 +259,12 @@ void exmem_free_runs(struct list_head *runs)
 }
 
 /**
- * exmem_nodes - the nodes of the pool
+ * exmem_pool_nodemask - the nodes of the pool
  *
  * Context: Any context.
  * Return: mask of the nodes that have a part of it.
  */
-const nodemask_t *exmem_nodes(void)
+const nodemask_t *exmem_pool_nodemask(void)
 {
 	return &exmem_pool_nodes;
 }
@@ -297,10 +298,9 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 /**
  * exmem_active - is any page in use?
  *
- * Pages in use would not survive hibernation. The answer is for an early refusal
- * that users can see. It may miss a page that moves between a node and a cache
- * meanwhile, and pages may be allocated after it. ->freeze() in pm.c asks again
- * when that is impossible.
+ * Pages in use would not survive hibernation. While others allocate and free, a page
+ * that moves between a node and a cache may be taken for one in use. The answer is
+ * exact once user tasks are frozen.
  *
  * Context: Any context.
  * Return: true if there is such a page.
@@ -314,7 +314,7 @@ bool exmem_active(void)
 }
 
 /**
- * exmem_clear_free_pages - clear all pages after another kernel has used them
+ * exmem_clear_free_pages - clear free pages that another kernel may have used
  *
  * Context: Process context. May sleep. The caller knows that no page is in use, and
  * that none is going to be meanwhile.

@@ -27,9 +27,9 @@ struct exmem_stats {
 	unsigned long splits_pud;
 };
 
-const nodemask_t *exmem_nodes(void);
+const nodemask_t *exmem_pool_nodemask(void);
 void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
-int exmem_first_node(void);
+int exmem_failed_node(void);
 void exmem_clear_free_pages(void);
 
 #endif /* _MM_EXMEM_POOL_H */

@@ -30,10 +30,11 @@
  * @list: links the region into a bin of its node, while it has free pages
  * @pfn: first page
  * @longest: length of the longest run of free pages
- * @busy: pages that are allocated, cached by a CPU, or poisoned
+ * @busy: pages that are not free in their node: allocated, cached by a CPU, on their
+ *	way from or to an owner, or poisoned
  * @allocated: pages that have an owner. Atomic, so that no lock is needed to find
- *	a double free. CPUs refill their caches by up to a word's worth of pages,
- *	and so each word has a cache line.
+ *	a double free. The pages of one word mostly belong to one CPU's cache: each
+ *	word has a cache line of its own.
  */
 struct exmem_region {
 	struct list_head list;
@@ -158,6 +159,7 @@ void exmem_node_read_stats(int nid, struct exmem_node_stats *stats)
 
 static struct exmem_region *exmem_find_region(const struct page *page)
 {
+	/* Unlike page_exmem_run(), for any page at all. */
 	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_ORDER);
 }
 
@@ -188,7 +190,7 @@ static unsigned int exmem_next_word(unsigned int bit)
 	return (bit | (BITS_PER_LONG - 1)) + 1;
 }
 
-static unsigned long exmem_first_word_mask(unsigned int start, unsigned int end)
+static unsigned long exmem_mask_in_word(unsigned int start, unsigned int end)
 {
 	unsigned int last = min(end, exmem_next_word(start)) - 1;
 
@@ -198,7 +200,7 @@ static unsigned long exmem_first_word_mask(unsigned int start, unsigned int end)
 static void exmem_set_allocated(struct exmem_region *region, unsigned int start, unsigned int end)
 {
 	for (; start < end; start = exmem_next_word(start))
-		atomic_long_or(exmem_first_word_mask(start, end),
+		atomic_long_or(exmem_mask_in_word(start, end),
 			       &region->allocated[start / BITS_PER_LONG].word);
 }
 
@@ -238,7 +240,7 @@ bool exmem_clear_allocated(struct page *page, unsigned long nr)
 
 	for (start = first; start < end; start = exmem_next_word(start)) {
 		atomic_long_t *word = &region->allocated[start / BITS_PER_LONG].word;
-		unsigned long mask = exmem_first_word_mask(start, end);
+		unsigned long mask = exmem_mask_in_word(start, end);
 		unsigned long was = atomic_long_fetch_andnot(mask, word) & mask;
 
 		if (was != mask) {
@@ -250,7 +252,7 @@ bool exmem_clear_allocated(struct page *page, unsigned long nr)
 	return true;
 }
 
-static void exmem_sort_region(struct exmem_node *node, struct exmem_region *region)
+static void exmem_rebin_region(struct exmem_node *node, struct exmem_region *region)
 {
 	if (region->longest)
 		list_move(&region->list, &node->bins[ilog2(region->longest)]);
@@ -258,8 +260,8 @@ static void exmem_sort_region(struct exmem_node *node, struct exmem_region *regi
 		list_del_init(&region->list);
 }
 
-static void exmem_set_busy(struct exmem_node *node, struct exmem_region *region,
-			   unsigned long start, unsigned long nr)
+static void exmem_mark_busy(struct exmem_node *node, struct exmem_region *region,
+			    unsigned long start, unsigned long nr)
 {
 	unsigned long from, to;
 
@@ -267,11 +269,11 @@ static void exmem_set_busy(struct exmem_node *node, struct exmem_region *region,
 	region->longest = 0;
 	for_each_clear_bitrange(from, to, region->busy, EXMEM_REGION_PAGES)
 		region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_sort_region(node, region);
+	exmem_rebin_region(node, region);
 }
 
-static void exmem_clear_busy(struct exmem_node *node, struct exmem_region *region,
-			     unsigned long start, unsigned long nr)
+static void exmem_mark_free(struct exmem_node *node, struct exmem_region *region,
+			    unsigned long start, unsigned long nr)
 {
 	unsigned long from, to;
 
@@ -281,7 +283,7 @@ static void exmem_clear_busy(struct exmem_node *node, struct exmem_region *regio
 	from = from < start ? from + 1 : 0;
 	to = find_next_bit(region->busy, EXMEM_REGION_PAGES, start + nr);
 	region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_sort_region(node, region);
+	exmem_rebin_region(node, region);
 	node->nr_free += nr;
 }
 
@@ -291,14 +293,14 @@ static struct exmem_region *exmem_best_fit(struct exmem_node *node, unsigned lon
 	struct exmem_region *region;
 	int bin;
 
-	/* In this bin some runs may be too short, in those above none is. */
+	/* Some runs in this bin may be too short. All runs in higher bins are long enough. */
 	region = list_first_entry_or_null(&node->bins[want], struct exmem_region, list);
 	if (region && region->longest >= nr)
 		return region;
 	for (bin = want + 1; bin <= EXMEM_REGION_ORDER; bin++)
 		if (!list_empty(&node->bins[bin]))
 			goto found;
-	/* No run is long enough: the longest then. */
+	/* No run is long enough: use the longest. */
 	for (bin = want; bin >= 0; bin--)
 		if (!list_empty(&node->bins[bin]))
 			goto found;
@@ -307,9 +309,11 @@ found:
 	return list_first_entry(&node->bins[bin], struct exmem_region, list);
 }
 
+/* Returns 0 if the page it has found is poisoned, and retires that. */
 static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 				     struct list_head *runs)
 {
+	/* Never NULL: the caller has claimed pages. */
 	struct exmem_region *region = exmem_best_fit(node, nr);
 	struct exmem_run *run;
 	unsigned long start;
@@ -322,7 +326,7 @@ static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 	page = pfn_to_page(region->pfn + start);
 
 	nr = exmem_unpoisoned_prefix(page, nr);
-	exmem_set_busy(node, region, start, nr ?: 1);
+	exmem_mark_busy(node, region, start, nr ?: 1);
 	if (!nr) {
 		node->nr_poisoned++;
 		return 0;
@@ -344,20 +348,11 @@ static void exmem_free_or_retire(struct exmem_node *node, struct page *page, uns
 	while (start < end) {
 		nr = exmem_unpoisoned_prefix(pfn_to_page(region->pfn + start), end - start);
 		if (nr)
-			exmem_clear_busy(node, region, start, nr);
+			exmem_mark_free(node, region, start, nr);
 		else
 			node->nr_poisoned++;
 		start += nr ?: 1;
 	}
-}
-
-static void exmem_free_list(struct exmem_node *node, struct list_head *runs)
-{
-	struct exmem_run *run, *next;
-
-	list_for_each_entry_safe(run, next, runs, list)
-		exmem_free_or_retire(node, exmem_run_page(run), run->nr);
-	INIT_LIST_HEAD(runs);
 }
 
 static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long claim,
@@ -388,8 +383,8 @@ static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long 
  * @least: allocate nothing if fewer than this can be had
  * @runs: list to add the pages to
  *
- * Context: Any context if @nr is less than EXMEM_RUNS_AT_ONCE, or else process
- * context, no spinlock held.
+ * Context: Process context. May sleep, unless @nr is less than EXMEM_RUNS_AT_ONCE;
+ * the caller may hold a spinlock then.
  * Return: number of pages, which are zero and not marked as allocated yet.
  */
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
@@ -397,15 +392,17 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 {
 	struct exmem_node *node = exmem_nodes[nid];
 	unsigned long claim, allocated;
+	struct exmem_run *run, *next;
 	LIST_HEAD(list);
 
+	/* Without the lock: a hopeless request need not disturb the node. */
 	if (READ_ONCE(node->nr_free) < least)
 		return 0;
 
 	spin_lock(&node->lock);
 	/*
-	 * Others may allocate and free while the lock is given up below. Each claim
-	 * finds its pages still: the regions hold all claimed pages beside nr_free.
+	 * exmem_alloc_claimed() may drop the lock for a moment. The free pages in the
+	 * regions always are nr_free plus all open claims: each claim can be met.
 	 */
 	claim = min(nr, node->nr_free);
 	if (claim < least)
@@ -414,7 +411,9 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
 	allocated = exmem_alloc_claimed(node, claim, &list);
 	if (allocated < least) {
-		exmem_free_list(node, &list);
+		list_for_each_entry_safe(run, next, &list, list)
+			exmem_free_or_retire(node, exmem_run_page(run), run->nr);
+		INIT_LIST_HEAD(&list);
 		allocated = 0;
 	}
 	spin_unlock(&node->lock);
@@ -428,7 +427,7 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
  * @page: first page
  * @nr: number of contiguous pages of one region; all but the poisoned ones are zero
  *
- * Context: Any context.
+ * Context: Process context. The caller may hold a spinlock.
  */
 void exmem_node_free(struct page *page, unsigned long nr)
 {
@@ -442,21 +441,26 @@ void exmem_node_free(struct page *page, unsigned long nr)
 /**
  * exmem_node_free_runs - make many runs free under one hold of the node's lock
  * @nid: the node they belong to
- * @runs: runs whose pages are zero; empty afterwards
- * @may_spin: wait for the lock if it is taken
+ * @may_spin: wait for the lock if another CPU holds it
+ * @next: returns the next run, whose pages are zero; NULL at the end
+ * @arg: passed to @next
  *
- * Context: Any context. The time it takes grows with the number of runs.
- * Return: true; or false, with nothing changed, if the lock was taken.
+ * Context: Process context. The caller may hold a spinlock. The time it takes grows
+ * with the number of runs.
+ * Return: true; or false, with @next not called, if another CPU held the lock.
  */
-bool exmem_node_free_runs(int nid, struct list_head *runs, bool may_spin)
+bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void *arg),
+			  void *arg)
 {
 	struct exmem_node *node = exmem_nodes[nid];
+	struct exmem_run *run;
 
 	if (may_spin)
 		spin_lock(&node->lock);
 	else if (!spin_trylock(&node->lock))
 		return false;
-	exmem_free_list(node, runs);
+	while ((run = next(arg)))
+		exmem_free_or_retire(node, exmem_run_page(run), run->nr);
 	spin_unlock(&node->lock);
 	return true;
 }
@@ -509,8 +513,8 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 	page_exmem_run(page)->region = region;
 	__folio_clear_reserved(folio);
 	/*
-	 * With a reference count of zero nobody can take a reference. KVM and VFIO
-	 * map pages behind a VM_PFNMAP if they can take one, or if they are reserved.
+	 * KVM and VFIO would use a page that they find behind a VM_PFNMAP if they could
+	 * take a reference to it, or if it were reserved. It is neither.
 	 */
 	set_page_count(page, 0);
 	/* Readers of memory by pfn skip it: /proc/kcore, hibernation, makedumpfile. */
@@ -547,8 +551,8 @@ static int __init exmem_add_region(struct exmem_node *node, struct exmem_region 
  * @splits: counts the direct map leaves that had to be split
  *
  * Context: Boot, while this is the only CPU.
- * Return: 0 or a negative errno. On failure the pool has none of the pages or
- * some, and nothing else may use any of them.
+ * Return: 0 or a negative errno. On failure the pool may have some of the pages. The
+ * others are lost: nothing may use them.
  */
 int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_splits *splits)
 {

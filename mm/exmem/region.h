@@ -11,15 +11,15 @@
 /* Pages in a region: as many as a PMD maps. */
 #define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
 
-/* exmem_node_alloc() may reschedule after this many runs, and below never sleeps. */
+/* exmem_node_alloc() may sleep after this many runs, so never for fewer pages. */
 #define EXMEM_RUNS_AT_ONCE	128
 
 /* Nodes with a part of the pool. */
 extern nodemask_t exmem_pool_nodes;
 
 /**
- * struct exmem_node_stats - one node's part of the pool, in pages
- * @total: all pages; never changes after boot
+ * struct exmem_node_stats - one node's part of the pool in figures
+ * @total: number of pages; never changes after boot
  * @free: pages that are neither allocated nor in a per-CPU cache nor poisoned
  * @peak: highest number of pages ever allocated or cached at one time
  * @poisoned: pages that were retired
@@ -41,7 +41,8 @@ void exmem_node_read_stats(int nid, struct exmem_node_stats *stats);
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 			       struct list_head *runs);
 void exmem_node_free(struct page *page, unsigned long nr);
-bool exmem_node_free_runs(int nid, struct list_head *runs, bool may_spin);
+bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void *arg),
+			  void *arg);
 
 void exmem_mark_allocated(struct exmem_run *run);
 bool exmem_clear_allocated(struct page *page, unsigned long nr);

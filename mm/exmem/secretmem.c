@@ -95,14 +95,16 @@ static const struct inode_operations exmem_secretmem_iops = {
 	.setattr	= exmem_secretmem_setattr,
 };
 
-static struct exmem_front exmem_secretmem_front = {
+static bool exmem_secretmem __read_mostly = true;
+
+static struct exmem_front exmem_secretmem_front __ro_after_init = {
 	.name		= "secretmem",
 	.class		= "[secretmem]",
 	.file_name	= "secretmem",
 	.fops		= &exmem_secretmem_fops,
 	.magic		= SECRETMEM_MAGIC,
 	.sysctl		= "exmem_secretmem",
-	.enabled	= true,
+	.enabled	= &exmem_secretmem,
 };
 
 static struct file *exmem_secretmem_file(void)
@@ -129,7 +131,7 @@ static struct file *exmem_secretmem_file(void)
  */
 bool exmem_secretmem_enabled(void)
 {
-	return exmem_secretmem_front.mnt && READ_ONCE(exmem_secretmem_front.enabled);
+	return exmem_enabled() && READ_ONCE(exmem_secretmem);
 }
 
 /**

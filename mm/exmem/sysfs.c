@@ -90,10 +90,10 @@ static int __init exmem_sysfs_init(void)
 	if (!exmem_enabled())
 		return 0;
 
-	kobj = exmem_dir_add(mm_kobj, exmem_nodes(), "exmem");
+	kobj = exmem_dir_add(mm_kobj, exmem_pool_nodemask(), "exmem");
 	if (!kobj)
 		return -ENOMEM;
-	for_each_node_mask(nid, *exmem_nodes()) {
+	for_each_node_mask(nid, *exmem_pool_nodemask()) {
 		nodemask_t node = nodemask_of_node(nid);
 
 		snprintf(name, sizeof(name), "node%d", nid);

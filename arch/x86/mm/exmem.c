@@ -148,7 +148,7 @@ static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 /**
  * exmem_arch_clear - clear pages that the direct map does not hold
  * @page: first page
- * @nr: number of contiguous pages
+ * @nr: number of contiguous pages, or 0
  *
  * This CPU's window maps the pages meanwhile, a few at a time. Another CPU may
  * speculate through the window, as through any kmap_local_page(), and keep the

@@ -46,7 +46,10 @@ static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 	return list_first_entry(runs, struct exmem_run, list);
 }
 
-/* In region-kunit.h: make a page free again that only the test has poisoned. */
+/* region-kunit.h: make a page free again that only the test has poisoned */
 void exmem_test_unpoison(struct kunit *test, struct page *page);
+
+/* pcp-kunit.h: no cache holds more than it may */
+void exmem_test_expect_high(struct kunit *test);
 
 #endif /* _MM_EXMEM_TESTS_EXMEM_KUNIT_H */

@@ -12,7 +12,7 @@ static unsigned long exmem_test_in_use(void)
 {
 	struct exmem_stats stats;
 
-	exmem_read_stats(exmem_nodes(), &stats);
+	exmem_read_stats(exmem_pool_nodemask(), &stats);
 	return stats.total - stats.free;
 }
 
@@ -33,7 +33,7 @@ static int exmem_test_alloc_range(struct exmem_object *obj, unsigned long first,
 /* The page at @offset, or NULL in a hole. */
 static struct page *exmem_test_page_at(struct exmem_object *obj, unsigned long offset)
 {
-	struct exmem_extent *extent = exmem_extent_at(obj, offset, offset);
+	struct exmem_extent *extent = exmem_extent_first(obj, offset, offset);
 
 	return extent ? extent->page + (offset - extent->offsets.start) : NULL;
 }
@@ -43,8 +43,8 @@ static unsigned int exmem_test_nr_extents(struct exmem_object *obj)
 	struct exmem_extent *extent;
 	unsigned int nr = 0;
 
-	for (extent = exmem_extent_at(obj, 0, ULONG_MAX); extent;
-	     extent = exmem_extent_after(extent, 0, ULONG_MAX))
+	for (extent = exmem_extent_first(obj, 0, ULONG_MAX); extent;
+	     extent = exmem_extent_next(extent, 0, ULONG_MAX))
 		nr++;
 	return nr;
 }
@@ -113,7 +113,7 @@ static void exmem_test_undo(struct kunit *test)
 	struct exmem_stats stats;
 	struct page *page;
 
-	exmem_read_stats(exmem_nodes(), &stats);
+	exmem_read_stats(exmem_pool_nodemask(), &stats);
 	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 8, 15), 0);
 	page = exmem_test_page_at(obj, 8);
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total), -ENOMEM);
@@ -187,7 +187,7 @@ static int exmem_test_object_init(struct kunit *test)
 {
 	struct exmem_stats stats;
 
-	exmem_read_stats(exmem_nodes(), &stats);
+	exmem_read_stats(exmem_pool_nodemask(), &stats);
 	if (stats.total < 2048)
 		kunit_skip(test, "needs exmem=8M or more");
 	KUNIT_ASSERT_EQ(test, exmem_test_in_use(), 0);

@@ -56,19 +56,31 @@ static void exmem_test_disable(struct kunit *test)
 /* Neither another node's pages nor long runs are cached. */
 static void exmem_test_refusals(struct kunit *test)
 {
-	int nid = this_cpu_read(exmem_pcp.nid);
+	int n, nid = this_cpu_read(exmem_pcp.nid);
+	unsigned long long_run = EXMEM_PCP_MAX_RUN + 1;
+	struct page *page;
 	LIST_HEAD(runs);
 
 	KUNIT_EXPECT_FALSE(test, exmem_pcp_alloc(NUMA_NO_NODE, 1, &runs));
-	KUNIT_EXPECT_FALSE(test, exmem_pcp_alloc(nid, EXMEM_PCP_MAX_RUN + 1, &runs));
+	KUNIT_EXPECT_FALSE(test, exmem_pcp_alloc(nid, long_run, &runs));
 	KUNIT_EXPECT_TRUE(test, list_empty(&runs));
-	KUNIT_ASSERT_EQ(test, exmem_node_alloc(nid, 65, 65, &runs), 65);
+	KUNIT_ASSERT_EQ(test, exmem_node_alloc(nid, long_run, long_run, &runs), long_run);
 	KUNIT_EXPECT_FALSE(test, exmem_pcp_free(exmem_run_page(exmem_test_first_run(&runs)),
-						EXMEM_PCP_MAX_RUN + 1));
+						long_run));
 	exmem_test_free_to_node(&runs);
+
+	for_each_node_mask(n, exmem_pool_nodes) {
+		KUNIT_ASSERT_EQ(test, exmem_node_alloc(n, 1, 1, &runs), 1);
+		page = exmem_run_page(exmem_test_first_run(&runs));
+		if (n != nid) {
+			KUNIT_EXPECT_FALSE(test, exmem_pcp_alloc(n, 1, &runs));
+			KUNIT_EXPECT_FALSE(test, exmem_pcp_free(page, 1));
+		}
+		exmem_test_free_to_node(&runs);
+	}
 }
 
-/* The longest run that fits is cut, and the rest of it stays cached. */
+/* The shortest run that is long enough is split, and the rest of it stays cached. */
 static void exmem_test_split_run(struct kunit *test)
 {
 	struct exmem_pcp *pcp = this_cpu_ptr(&exmem_pcp);
@@ -107,7 +119,7 @@ static void exmem_test_fragments(struct kunit *test)
 		list_del(&run->list);
 		exmem_node_free(exmem_run_page(run), 1);
 	}
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 200; i++) {
 		KUNIT_EXPECT_TRUE(test, exmem_pcp_alloc(pcp->nid, 1 + i % 10, &runs));
 		KUNIT_EXPECT_LE(test, pcp->count, pcp->high);
 	}
@@ -164,20 +176,25 @@ static void exmem_test_poison_in_pcp(struct kunit *test)
 
 static int exmem_test_pcp_init(struct kunit *test)
 {
-	if (exmem_nodes_total(&exmem_pool_nodes) < 4 * EXMEM_REGION_PAGES)
-		kunit_skip(test, "needs exmem=8M or more");
-	/* On a known CPU, so that its cache is the one in use. */
+	/* Stay on one CPU, so that its cache is the one in use. */
 	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(0)), 0);
+	if (this_cpu_read(exmem_pcp.high) < EXMEM_PCP_MAX_HIGH)
+		kunit_skip(test, "needs exmem=64M or more");
 	return 0;
 }
 
-static void exmem_test_pcp_exit(struct kunit *test)
+void exmem_test_expect_high(struct kunit *test)
 {
 	int cpu;
 
 	for_each_possible_cpu(cpu)
 		KUNIT_EXPECT_LE(test, per_cpu_ptr(&exmem_pcp, cpu)->count,
 				per_cpu_ptr(&exmem_pcp, cpu)->high);
+}
+
+static void exmem_test_pcp_exit(struct kunit *test)
+{
+	exmem_test_expect_high(test);
 	exmem_drain_pcps(&exmem_pool_nodes);
 	KUNIT_EXPECT_EQ(test, exmem_nodes_free(&exmem_pool_nodes),
 			exmem_nodes_total(&exmem_pool_nodes));

@@ -8,6 +8,7 @@
 #include <linux/platform_device.h>
 #include <linux/pm.h>
 #include <linux/prandom.h>
+#include <linux/set_memory.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
@@ -164,18 +165,18 @@ static void exmem_test_double_free(struct kunit *test)
 	struct page *foreign = alloc_page(GFP_KERNEL);
 	long free;
 
-	KUNIT_EXPECT_TRUE(test, exmem_try_free_pages(page, 2));
+	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page, 2));
 	free = exmem_test_free();
-	KUNIT_EXPECT_FALSE(test, exmem_try_free_pages(page, 2));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page, 2));
 	/* One page free, one not: nothing may change. */
-	KUNIT_EXPECT_FALSE(test, exmem_try_free_pages(page + 1, 2));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page + 1, 2));
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), free);
-	KUNIT_EXPECT_TRUE(test, exmem_try_free_pages(page + 2, 2));
+	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page + 2, 2));
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), exmem_test_total());
 
 	KUNIT_ASSERT_NOT_NULL(test, foreign);
 	KUNIT_EXPECT_FALSE(test, exmem_test_is_exmem(foreign));
-	KUNIT_EXPECT_FALSE(test, exmem_try_free_pages(foreign, 1));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(foreign, 1));
 	__free_page(foreign);
 }
 
@@ -219,6 +220,79 @@ static void exmem_test_hibernation(struct kunit *test)
 }
 #endif
 
+/* A request larger than any hole is served in pieces. */
+static void exmem_test_pieces_of_pool(struct kunit *test)
+{
+	unsigned long i, total = exmem_test_total();
+	struct exmem_run *run, *next;
+	LIST_HEAD(singles);
+	LIST_HEAD(runs);
+
+	for (i = 0; i < total; i++)
+		KUNIT_ASSERT_EQ(test, exmem_alloc_pages(1, &singles), 0);
+
+	i = 0;
+	list_for_each_entry_safe(run, next, &singles, list) {
+		if (page_to_pfn(exmem_run_page(run)) % 2)
+			continue;
+		list_del(&run->list);
+		exmem_free_pages(exmem_run_page(run), 1);
+		i++;
+	}
+	KUNIT_EXPECT_EQ(test, i, total / 2);
+	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(total / 2, &runs), 0);
+	list_for_each_entry(run, &runs, list)
+		KUNIT_EXPECT_EQ(test, run->nr, 1);
+
+	exmem_free_runs(&runs);
+	exmem_free_runs(&singles);
+	KUNIT_EXPECT_EQ(test, exmem_test_free(), total);
+}
+
+static void exmem_test_expect_unmapped(struct kunit *test, unsigned long nr)
+{
+	struct exmem_run *run;
+	unsigned long i;
+	LIST_HEAD(runs);
+
+	KUNIT_ASSERT_EQ(test, exmem_alloc_pages(nr, &runs), 0);
+	list_for_each_entry(run, &runs, list)
+		for (i = 0; i < run->nr; i++)
+			KUNIT_EXPECT_FALSE(test, kernel_page_present(exmem_run_page(run) + i));
+	exmem_free_runs(&runs);
+}
+
+/* In use for the first time, and again after they were cleared. */
+static void exmem_test_unmapped_in_use(struct kunit *test)
+{
+	exmem_test_expect_unmapped(test, exmem_test_total() / 2);
+	exmem_test_expect_unmapped(test, exmem_test_total());
+}
+
+static long exmem_test_alloc_and_free(void *unused)
+{
+	struct page *page = exmem_test_alloc_page();
+
+	if (!page)
+		return -ENOMEM;
+	exmem_free_pages(page, 1);
+	return 0;
+}
+
+/* A request gets the pages that other CPUs cache. */
+static void exmem_test_cached_elsewhere(struct kunit *test)
+{
+	LIST_HEAD(runs);
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		KUNIT_EXPECT_EQ(test, work_on_cpu(cpu, exmem_test_alloc_and_free, NULL), 0);
+	KUNIT_EXPECT_GT(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
+	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(exmem_test_total(), &runs), 0);
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
+	exmem_free_runs(&runs);
+}
+
 /* Each node by itself: no page from elsewhere, and all of its own. */
 static void exmem_test_nodes(struct kunit *test)
 {
@@ -233,7 +307,7 @@ static void exmem_test_nodes(struct kunit *test)
 		exmem_read_stats(&node, &stats);
 		KUNIT_EXPECT_FALSE(test, exmem_test_alloc_on(nid, &node, stats.total + 1, &runs));
 		KUNIT_EXPECT_TRUE(test, list_empty(&runs));
-		KUNIT_EXPECT_TRUE(test, exmem_test_alloc_on(NUMA_NO_NODE, &node, stats.total,
+		KUNIT_EXPECT_TRUE(test, exmem_test_alloc_on(numa_mem_id(), &node, stats.total,
 							    &runs));
 		KUNIT_EXPECT_FALSE(test, exmem_test_alloc_on(nid, &node, 1, &runs));
 		list_for_each_entry(run, &runs, list)
@@ -546,6 +620,7 @@ static void exmem_test_pool_exit(struct kunit *test)
 	unsigned long total = exmem_test_total();
 	LIST_HEAD(runs);
 
+	exmem_test_expect_high(test);
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), total);
 	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(total, &runs), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), 0);
@@ -558,6 +633,9 @@ static struct kunit_case exmem_test_pool_cases[] = {
 	KUNIT_CASE(exmem_test_one_owner),
 	KUNIT_CASE(exmem_test_exhaustion),
 	KUNIT_CASE(exmem_test_packing),
+	KUNIT_CASE(exmem_test_pieces_of_pool),
+	KUNIT_CASE(exmem_test_unmapped_in_use),
+	KUNIT_CASE(exmem_test_cached_elsewhere),
 	KUNIT_CASE(exmem_test_nodes),
 	KUNIT_CASE(exmem_test_double_free),
 	KUNIT_CASE(exmem_test_zeroing),

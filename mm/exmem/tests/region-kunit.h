@@ -25,9 +25,19 @@ static void exmem_test_node_alloc(struct kunit *test, unsigned long nr, struct l
 	KUNIT_ASSERT_EQ(test, exmem_node_alloc(exmem_test_nid, nr, nr, runs), nr);
 }
 
+static struct exmem_run *exmem_test_pop_run(void *runs)
+{
+	struct exmem_run *run = list_first_entry_or_null(runs, struct exmem_run, list);
+
+	if (run)
+		list_del(&run->list);
+	return run;
+}
+
 static void exmem_test_node_free_runs(struct kunit *test, struct list_head *runs)
 {
-	KUNIT_ASSERT_TRUE(test, exmem_node_free_runs(exmem_test_nid, runs, true));
+	KUNIT_ASSERT_TRUE(test, exmem_node_free_runs(exmem_test_nid, true, exmem_test_pop_run,
+						     runs));
 }
 
 static struct page *exmem_test_node_alloc_run(struct kunit *test, unsigned long nr)
@@ -101,6 +111,17 @@ static void exmem_test_best_fit(struct kunit *test)
 	exmem_node_free(three, 100);
 }
 
+/* A run of 70 pages is in the bin for 100 pages, but is too short for them. */
+static void exmem_test_too_short(struct kunit *test)
+{
+	struct page *most = exmem_test_node_alloc_run(test, EXMEM_REGION_PAGES - 70);
+	struct page *page = exmem_test_node_alloc_run(test, 100);
+
+	KUNIT_EXPECT_PTR_NE(test, exmem_find_region(most), exmem_find_region(page));
+	exmem_node_free(page, 100);
+	exmem_node_free(most, EXMEM_REGION_PAGES - 70);
+}
+
 /* A request larger than any hole is served in pieces. */
 static void exmem_test_pieces(struct kunit *test)
 {
@@ -159,14 +180,19 @@ static void exmem_test_busy_lock(struct kunit *test)
 	unsigned long free = exmem_test_node_free();
 	spinlock_t *lock = &exmem_nodes[exmem_test_nid]->lock;
 	LIST_HEAD(runs);
+	bool freed;
 
+	if (!IS_ENABLED(CONFIG_SMP))
+		kunit_skip(test, "needs locks");
 	exmem_test_node_alloc(test, 1, &runs);
 	spin_lock(lock);
-	KUNIT_EXPECT_FALSE(test, exmem_node_free_runs(exmem_test_nid, &runs, false));
+	freed = exmem_node_free_runs(exmem_test_nid, false, exmem_test_pop_run, &runs);
 	spin_unlock(lock);
+	KUNIT_EXPECT_FALSE(test, freed);
 	KUNIT_EXPECT_TRUE(test, list_is_singular(&runs));
 	KUNIT_EXPECT_EQ(test, exmem_test_node_free(), free - 1);
-	KUNIT_EXPECT_TRUE(test, exmem_node_free_runs(exmem_test_nid, &runs, false));
+	KUNIT_EXPECT_TRUE(test, exmem_node_free_runs(exmem_test_nid, false, exmem_test_pop_run,
+						     &runs));
 	KUNIT_EXPECT_TRUE(test, list_empty(&runs));
 }
 
@@ -206,6 +232,27 @@ static void exmem_test_unmapped(struct kunit *test)
 		for (i = 0; i < EXMEM_REGION_PAGES; i++)
 			KUNIT_EXPECT_FALSE(test,
 					   kernel_page_present(pfn_to_page(region->pfn + i)));
+}
+
+/* Both ways from a page to its region; and none from a foreign page. */
+static void exmem_test_find_region(struct kunit *test)
+{
+	struct page *foreign = alloc_page(GFP_KERNEL);
+	struct exmem_region *region;
+	unsigned long index, i;
+
+	xa_for_each(&exmem_regions, index, region) {
+		for (i = 0; i < EXMEM_REGION_PAGES; i++) {
+			struct page *page = pfn_to_page(region->pfn + i);
+
+			KUNIT_EXPECT_PTR_EQ(test, exmem_find_region(page), region);
+			KUNIT_EXPECT_PTR_EQ(test, page_exmem_run(page)->region, region);
+		}
+	}
+	KUNIT_ASSERT_NOT_NULL(test, foreign);
+	KUNIT_EXPECT_NULL(test, exmem_find_region(foreign));
+	KUNIT_EXPECT_FALSE(test, exmem_clear_allocated(foreign, 1));
+	__free_page(foreign);
 }
 
 /* Another kernel may leave anything in free pages. */
@@ -279,7 +326,7 @@ static void exmem_test_region_exit(struct kunit *test)
 {
 	LIST_HEAD(runs);
 
-	if (!exmem_enabled())
+	if (test->status == KUNIT_SKIPPED)
 		return;
 	KUNIT_EXPECT_EQ(test, exmem_test_node_free(), exmem_test_node_total());
 	exmem_test_node_alloc(test, exmem_test_node_total(), &runs);
@@ -288,12 +335,14 @@ static void exmem_test_region_exit(struct kunit *test)
 
 static struct kunit_case exmem_test_region_cases[] = {
 	KUNIT_CASE(exmem_test_best_fit),
+	KUNIT_CASE(exmem_test_too_short),
 	KUNIT_CASE(exmem_test_pieces),
 	KUNIT_CASE(exmem_test_long_run),
 	KUNIT_CASE(exmem_test_least),
 	KUNIT_CASE(exmem_test_busy_lock),
 	KUNIT_CASE(exmem_test_allocated),
 	KUNIT_CASE(exmem_test_unmapped),
+	KUNIT_CASE(exmem_test_find_region),
 	KUNIT_CASE(exmem_test_clear_regions),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE(exmem_test_poison),
