@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What `make run` shows, as a program that runs in the guest. Every figure is
- * read from the running kernel; the exit status is 0 only if all of it held.
+ * The demonstration of `make run`; it runs in the guest. Every figure is read from
+ * the running kernel. The exit status is 0 only if every check passed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,7 +67,7 @@ static struct direct_map direct_map(void)
 
 static void print_map(const char *when, struct direct_map m)
 {
-	printf("   %-28s 4K %5ld   2M %5ld   1G %5ld   splits of 2M %4ld, of 1G %ld\n", when,
+	printf("   %-28s 4K %5ld   2M %5ld   1G %5ld   splits: 2M %4ld, 1G %ld\n", when,
 	       m.kb4k / 1024, m.kb2m / 1024, m.kb1g / 1024, m.split2m, m.split1g);
 	fflush(stdout);
 }
@@ -97,7 +97,7 @@ static void *memfd_secret_page(void)
 	return p;
 }
 
-/* What the boot line says of the pool: where it is. */
+/* Read the pool's range of physical addresses from the boot message. */
 static void pool_range(unsigned long *start, unsigned long *end)
 {
 	FILE *f = popen("dmesg | sed -nE 's/^.*exmem: .*\\[mem (.*)-(.*)\\].*/\\1 \\2/p'", "r");
@@ -108,8 +108,8 @@ static void pool_range(unsigned long *start, unsigned long *end)
 	*end += 1;
 }
 
-/* Ask the page tables themselves: how much of the pool does the direct map hold? */
-static void look_in_page_tables(unsigned long direct_map_base)
+/* Read from the page tables how much of the pool the direct map maps. */
+static void check_page_tables(unsigned long direct_map_base)
 {
 	FILE *f = fopen("/sys/kernel/debug/page_tables/kernel", "r");
 	unsigned long start, end, from, to, mapped = 0, seen = 0;
@@ -134,10 +134,10 @@ static void look_in_page_tables(unsigned long direct_map_base)
 }
 
 /*
- * Count a secret in a piece of memory. Only the masked secret is at hand, so
- * that the search does not find itself.
+ * Count the copies of a secret in a piece of memory. The caller keeps the secret
+ * masked, so that the search does not find the caller's own copy.
  */
-static long count_in(const unsigned long *mem, size_t words, const unsigned long *masked)
+static long count_copies(const unsigned long *mem, size_t words, const unsigned long *masked)
 {
 	unsigned long first = masked[0] ^ MASK;
 	long found = 0;
@@ -154,13 +154,13 @@ static long count_in(const unsigned long *mem, size_t words, const unsigned long
 	return found;
 }
 
-/* Read all RAM that the kernel's direct map shows, through /proc/kcore. */
+/* Search all RAM in the kernel's direct map, through /proc/kcore. */
 static long search_kcore(const unsigned long *masked, unsigned long *searched,
 			 unsigned long *direct_map_base)
 {
 	int kcore = open("/proc/kcore", O_RDONLY);
 	int fd = open(EXMEM_DEV, O_RDWR);
-	/* What is read must not itself lie where the next read finds it. */
+	/* In exclusive memory: a later read must not find an earlier read's data. */
 	unsigned long *buf = exmem_map(fd, CHUNK / PAGE, 0);
 	struct elf64_phdr phdr[256];
 	struct elf64_hdr ehdr;
@@ -176,7 +176,7 @@ static long search_kcore(const unsigned long *masked, unsigned long *searched,
 	for (i = 0; i < ehdr.e_phnum; i++) {
 		unsigned long off;
 
-		/* RAM has a physical address; the kernel's text is in RAM, too. */
+		/* Skip segments that are not RAM, and the second mapping of the kernel's text. */
 		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == -1UL ||
 		    phdr[i].p_vaddr >= 0xffffffff80000000ULL)
 			continue;
@@ -188,7 +188,7 @@ static long search_kcore(const unsigned long *masked, unsigned long *searched,
 
 			if (n < 0)
 				die("read of /proc/kcore");
-			found += count_in(buf, n / sizeof(*buf), masked);
+			found += count_copies(buf, n / sizeof(*buf), masked);
 			*searched += n;
 		}
 	}
@@ -198,20 +198,20 @@ static long search_kcore(const unsigned long *masked, unsigned long *searched,
 	return found;
 }
 
-static unsigned long look_for_secret(const char *where, unsigned long *page, bool expected)
+static unsigned long search_for_secret(const char *where, unsigned long *page, bool expected)
 {
 	unsigned long masked[SECRET_WORDS], searched, base = 0;
 	long found;
 	int i;
 
-	/* Straight into its place: no copy is left anywhere else. */
+	/* Generate the secret in place, so that no other copy exists. */
 	if (getrandom(page, SECRET_WORDS * sizeof(*page), 0) < 0)
 		die("getrandom");
 	for (i = 0; i < SECRET_WORDS; i++)
 		masked[i] = page[i] ^ MASK;
 	found = search_kcore(masked, &searched, &base);
 	check(expected ? found > 0 : found == 0,
-	      "%s: the secret is found %ld times in the %lu MiB that /proc/kcore shows",
+	      "secret in %s memory: %ld found in %lu MiB",
 	      where, found, searched >> 20);
 	return base;
 }
@@ -224,7 +224,7 @@ static void age(void)
 	if (!age_memory(1))
 		die("pipe");
 	free_blocks(&all, &large);
-	printf("   aged: %ld MiB are free, %ld MiB of it in blocks of 2 MiB (%ld MiB before)\n",
+	printf("   fragmented: %ld MiB free, %ld MiB of that in 2 MiB blocks (%ld MiB before)\n",
 	       all, large, before);
 }
 
@@ -248,7 +248,7 @@ static struct direct_map hold_secrets(const char *what, void *(*new_page)(void))
 	printf("   %s:\n", what);
 	print_map("  before", before);
 	print_map("  with 1000 secrets", after);
-	check(good, "each of the secrets read back");
+	check(good, "every secret reads back correctly");
 	after.split2m -= before.split2m;
 	after.split1g -= before.split1g;
 	after.kb4k -= before.kb4k;
@@ -262,16 +262,16 @@ static void show_boot(void)
 	struct utsname un;
 
 	uname(&un);
-	printf("1. Linux %s has reserved this at boot:\n", un.release);
+	printf("1. Linux %s reserved a pool at boot:\n", un.release);
 	fflush(stdout);
 	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p'"))
 		die("dmesg");
-	printf("   %ld MiB in %ld pages, %ld of them free\n", total / 256, total, exmem_free());
-	printf("   for that, %ld leaves of 2M and %ld of 1G were split, once\n",
+	printf("   %ld MiB: %ld pages, %ld of them free\n", total / 256, total, exmem_free());
+	printf("   direct map leaves split, once: %ld 2M and %ld 1G\n",
 	       exmem_value("splits_2M"), exmem_value("splits_1G"));
 	print_map("direct map in MiB:", m);
-	check(total == 64 * 256 && exmem_free() == total, "the pool is what exmem=64M asked for");
-	check(m.kb4k >= total * 4, "the direct map has the pool in 4K pages");
+	check(total == 64 * 256 && exmem_free() == total, "the pool has the requested 64 MiB");
+	check(m.kb4k >= total * 4, "the direct map covers the pool's range with 4K leaves");
 }
 
 static void show_secret(void)
@@ -280,11 +280,11 @@ static void show_secret(void)
 	char *page = exclusive_page();
 	char back[sizeof(secret)];
 
-	printf("2. A program keeps a secret in exclusive memory:\n");
+	printf("2. A program stores a secret in exclusive memory:\n");
 	memcpy(page, secret, sizeof(secret));
 	memcpy(back, page, sizeof(back));
 	check(!strcmp(back, secret) && exmem_free() == exmem_total() - 1,
-	      "written and read back: \"%s\", on 1 page of the pool", back);
+	      "wrote and read back \"%s\", in 1 page of the pool", back);
 	munmap(page, PAGE);
 }
 
@@ -295,11 +295,11 @@ static void show_invisible(void)
 	unsigned long *page = exclusive_page();
 	unsigned long base;
 
-	printf("3. Can the kernel see it? All that it shows of memory is searched:\n");
-	look_for_secret("ordinary memory", plain, true);
-	base = look_for_secret("exclusive memory", page, false);
-	/* kcore is polite and skips such pages: look behind it. */
-	look_in_page_tables(base);
+	printf("3. Can the kernel see a secret? Search all RAM, through /proc/kcore:\n");
+	search_for_secret("ordinary", plain, true);
+	base = search_for_secret("exclusive", page, false);
+	/* /proc/kcore skips PageOffline pages: check the page tables as well. */
+	check_page_tables(base);
 	munmap(plain, PAGE);
 	munmap(page, PAGE);
 }
@@ -308,17 +308,17 @@ static void show_cost(void)
 {
 	struct direct_map d;
 
-	printf("4. What do %d secrets do to the direct map, on a memory that has been in use?\n",
+	printf("4. What do %d secrets do to the direct map when memory is fragmented?\n",
 	       SECRETS);
 	age();
 	d = hold_secrets("exclusive memory", exclusive_page);
-	check(!d.split2m && !d.split1g && !d.kb4k, "exclusive memory split nothing");
-	d = hold_secrets("memfd_secret(2) with memory from the pool", memfd_secret_page);
-	check(!d.split2m && !d.split1g && !d.kb4k, "memfd_secret split nothing");
+	check(!d.split2m && !d.split1g && !d.kb4k, "exclusive memory split no leaf");
+	d = hold_secrets("memfd_secret(2) with the pool", memfd_secret_page);
+	check(!d.split2m && !d.split1g && !d.kb4k, "memfd_secret(2) with the pool split no leaf");
 	memfd_secret_from_pool(false);
-	d = hold_secrets("memfd_secret(2) as it was", memfd_secret_page);
+	d = hold_secrets("memfd_secret(2) without the pool", memfd_secret_page);
 	memfd_secret_from_pool(true);
-	check(d.split2m > 0, "memfd_secret split %ld leaves of 2M and %ld of 1G",
+	check(d.split2m > 0, "memfd_secret(2) without the pool split %ld 2M and %ld 1G leaves",
 	      d.split2m, d.split1g);
 }
 
@@ -333,9 +333,9 @@ int main(void)
 	show_secret();
 	show_invisible();
 	show_cost();
-	printf("5. In the end:\n");
-	check(exmem_free() == exmem_total(), "all pages are back: %ld of %ld free",
+	printf("5. Afterwards:\n");
+	check(exmem_free() == exmem_total(), "every page is free again: %ld of %ld",
 	      exmem_free(), exmem_total());
-	printf("%s\n", failures ? "Something did NOT hold, see above." : "All of it held.");
+	printf("%s\n", failures ? "Some checks FAILED, see above." : "All checks passed.");
 	return failures != 0;
 }
