@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Keep a key in exclusive memory: read it there from a file, let a helper process
- * use it, and wipe it, from the helper as well.
+ * Keep a key in exclusive memory: read it directly from a file into exclusive
+ * memory, let a helper process use it, and wipe it from both processes.
  *
  * usage: keep-key KEYFILE MESSAGE
  */
@@ -25,11 +25,11 @@
 #include "../../include/uapi/linux/exclusive_memory.h"
 
 #define DEVICE		"/dev/exclusive_memory"
-#define KEY_ROOM	4096
+#define KEY_AREA	4096
 
-/* What the two processes tell each other. The file descriptor goes with the first. */
+/* Messages between the two processes. USE_KEY carries the file descriptor. */
 struct message {
-	enum { USE_KEY, KEY_USED, KEY_WIPED, KEY_GONE, KEY_STILL_THERE } what;
+	enum { USE_KEY, KEY_USED, KEY_WIPED, KEY_GONE, KEY_STILL_THERE } type;
 	uint32_t key_length;
 	uint64_t tag;
 	char text[256];
@@ -40,7 +40,7 @@ union fd_control {
 	struct cmsghdr align;
 };
 
-/* Send @m and, unless it is -1, @fd. */
+/* Send @m, and @fd unless it is -1. */
 static void send_message(int sock, const struct message *m, int fd)
 {
 	struct iovec iov = { (void *)m, sizeof(*m) };
@@ -61,8 +61,8 @@ static void send_message(int sock, const struct message *m, int fd)
 		err(EXIT_FAILURE, "can't send to the other process");
 }
 
-/* Receive a message that has to be @what. Returns the descriptor that came with it, or -1. */
-static int receive_message(int sock, struct message *m, int what)
+/* Receive a message of type @type. Returns the descriptor that came with it, or -1. */
+static int receive_message(int sock, struct message *m, int type)
 {
 	union fd_control control;
 	struct iovec iov = { m, sizeof(*m) };
@@ -79,8 +79,8 @@ static int receive_message(int sock, struct message *m, int what)
 	n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	if (n == -1)
 		err(EXIT_FAILURE, "can't receive from the other process");
-	if (n != sizeof(*m) || (int)m->what != what)
-		errx(EXIT_FAILURE, "the other process did not answer as it should");
+	if (n != sizeof(*m) || (int)m->type != type)
+		errx(EXIT_FAILURE, "unexpected answer from the other process");
 
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
@@ -90,7 +90,7 @@ static int receive_message(int sock, struct message *m, int what)
 
 static unsigned char *map_key(int fd, int prot)
 {
-	void *p = mmap(NULL, KEY_ROOM, prot, MAP_SHARED, fd, 0);
+	void *p = mmap(NULL, KEY_AREA, prot, MAP_SHARED, fd, 0);
 
 	if (p != MAP_FAILED)
 		return p;
@@ -113,7 +113,7 @@ static void sigbus(int sig)
 	siglongjmp(on_sigbus, sig);
 }
 
-static int is_gone(const unsigned char *key)
+static int key_is_gone(const unsigned char *key)
 {
 	struct sigaction action = { .sa_handler = sigbus };
 
@@ -125,7 +125,7 @@ static int is_gone(const unsigned char *key)
 	return 0;
 }
 
-/* A checksum to show that the key is there. It is no MAC: don't use it as one. */
+/* A checksum that proves access to the key. Do not use it as a MAC. */
 static uint64_t tag(const unsigned char *key, size_t length, const char *text)
 {
 	uint64_t hash = 0xcbf29ce484222325;
@@ -142,24 +142,24 @@ static int run_helper(int sock)
 	unsigned char *key;
 	int fd = receive_message(sock, &m, USE_KEY);
 
-	if (fd == -1 || !m.key_length || m.key_length >= KEY_ROOM)
+	if (fd == -1 || !m.key_length || m.key_length >= KEY_AREA)
 		errx(EXIT_FAILURE, "got no key");
 	key = map_key(fd, PROT_READ);
-	/* The mapping is enough: it is the same pages, as long as they are there. */
+	/* The mapping is enough to use the key. */
 	close(fd);
 
 	m.text[sizeof(m.text) - 1] = 0;
 	m.tag = tag(key, m.key_length, m.text);
-	m.what = KEY_USED;
+	m.type = KEY_USED;
 	send_message(sock, &m, -1);
 
 	receive_message(sock, &m, KEY_WIPED);
-	m.what = is_gone(key) ? KEY_GONE : KEY_STILL_THERE;
+	m.type = key_is_gone(key) ? KEY_GONE : KEY_STILL_THERE;
 	send_message(sock, &m, -1);
 	return 0;
 }
 
-/* The keeper. Where it gives up, exit() closes and unmaps all, and that wipes the key. */
+/* The keeper. On an error, exit() closes and unmaps everything, which wipes the key. */
 
 static int new_object(void)
 {
@@ -172,7 +172,7 @@ static int new_object(void)
 	return fd;
 }
 
-/* Read a file into @key, and never anywhere else. Returns how long it is. */
+/* Read a file into @key, without a copy elsewhere. Returns its length. */
 static size_t read_key(const char *path, unsigned char *key)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -181,18 +181,18 @@ static size_t read_key(const char *path, unsigned char *key)
 
 	if (fd == -1)
 		err(EXIT_FAILURE, "%s", path);
-	while ((n = read(fd, key + length, KEY_ROOM - length)) > 0)
+	while ((n = read(fd, key + length, KEY_AREA - length)) > 0)
 		length += n;
 	if (n == -1)
 		err(EXIT_FAILURE, "%s", path);
 	close(fd);
-	/* What fills all the room may have been cut off. */
-	if (!length || length == KEY_ROOM)
-		errx(EXIT_FAILURE, "%s: not a key of 1 to %d bytes", path, KEY_ROOM - 1);
+	/* A key that fills the whole page may have been truncated. */
+	if (!length || length == KEY_AREA)
+		errx(EXIT_FAILURE, "%s: not a key of 1 to %d bytes", path, KEY_AREA - 1);
 	return length;
 }
 
-/* Start the helper. It gets a socket as its standard input; returns the other end. */
+/* Start the helper, with a socket as its standard input. Returns the other end. */
 static int start_helper(pid_t *pid)
 {
 	char *const argv[] = { "keep-key", "--helper", NULL };
@@ -215,7 +215,7 @@ static int start_helper(pid_t *pid)
 
 static void use_key(int sock, int fd, size_t key_length, const char *text)
 {
-	struct message m = { .what = USE_KEY, .key_length = key_length };
+	struct message m = { .type = USE_KEY, .key_length = key_length };
 
 	snprintf(m.text, sizeof(m.text), "%s", text);
 	send_message(sock, &m, fd);
@@ -225,8 +225,8 @@ static void use_key(int sock, int fd, size_t key_length, const char *text)
 
 static void wipe_key(int sock, int fd)
 {
-	struct exclusive_memory_range range = { .offset = 0, .length = KEY_ROOM };
-	struct message m = { .what = KEY_WIPED };
+	struct exclusive_memory_range range = { .offset = 0, .length = KEY_AREA };
+	struct message m = { .type = KEY_WIPED };
 
 	if (ioctl(fd, EXCLUSIVE_MEMORY_DROP, &range))
 		err(EXIT_FAILURE, "EXCLUSIVE_MEMORY_DROP");
@@ -256,7 +256,7 @@ int main(int argc, char **argv)
 	use_key(sock, fd, length, argv[2]);
 	wipe_key(sock, fd);
 
-	munmap(key, KEY_ROOM);
+	munmap(key, KEY_AREA);
 	close(fd);
 	close(sock);
 	if (waitpid(pid, &status, 0) != pid || status)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An arena for secrets of this process alone: MAP_EXCLUSIVE, and what to do where
- * there is none.
+ * An arena for the secrets of one process: MAP_EXCLUSIVE, with a fallback for
+ * systems without exclusive memory.
  *
  * usage: map-exclusive [--or-mlock]
  */
@@ -27,7 +27,7 @@ struct arena {
 	bool exclusive;
 };
 
-/* Why there is no exclusive memory, for those who can do something about it. */
+/* Explain a failure of mmap() to someone who can fix the cause. */
 static const char *reason(int error)
 {
 	switch (error) {
@@ -45,8 +45,8 @@ static const char *reason(int error)
 }
 
 /*
- * The next best: memory that is not written to disk and that children don't have.
- * The kernel maps it like all other memory.
+ * The fallback: memory that is not written to disk and that children do not
+ * inherit. The kernel maps it like all other memory.
  */
 static bool arena_locked(struct arena *arena)
 {
@@ -66,7 +66,7 @@ static bool arena_locked(struct arena *arena)
 	return false;
 }
 
-/* Less than exclusive memory is taken only if @or_mlock says so. */
+/* Use the fallback only if @or_mlock is set: it protects less. */
 static bool arena_open(struct arena *arena, size_t size, bool or_mlock)
 {
 	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -82,7 +82,7 @@ static bool arena_open(struct arena *arena, size_t size, bool or_mlock)
 	warn("no exclusive memory: %s", reason(errno));
 	if (or_mlock)
 		return arena_locked(arena);
-	warnx("no secret is kept in other memory, unless --or-mlock is given");
+	warnx("pass --or-mlock to use locked memory instead");
 	return false;
 }
 
@@ -97,7 +97,7 @@ static void *arena_alloc(struct arena *arena, size_t size)
 	return p;
 }
 
-/* Exclusive memory is cleared when it is unmapped; what mlock() gave is not. */
+/* The kernel clears exclusive memory when it is unmapped, but not locked memory. */
 static void arena_close(struct arena *arena)
 {
 	if (!arena->exclusive)
@@ -105,8 +105,8 @@ static void arena_close(struct arena *arena)
 	munmap(arena->start, arena->size);
 }
 
-/* A child does not have the arena: nothing is mapped where it is. */
-static bool child_has(const struct arena *arena)
+/* Does a child inherit the arena? mincore() fails if nothing is mapped there. */
+static bool child_inherits(const struct arena *arena)
 {
 	unsigned char vec[PAGES];
 	int status;
@@ -133,14 +133,14 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	printf("%d pages of %s memory\n", PAGES, arena.exclusive ? "exclusive" : "locked");
 
-	/* Straight into its place: no copy is left anywhere else. */
+	/* Generate the key in place, so that no other copy exists. */
 	key = arena_alloc(&arena, 32);
 	if (!key || getrandom(key, 32, 0) != 32)
 		err(EXIT_FAILURE, "can't make a key");
 	printf("a key of 32 bytes is in it\n");
 
-	if (child_has(&arena))
-		errx(EXIT_FAILURE, "a child has it, too");
+	if (child_inherits(&arena))
+		errx(EXIT_FAILURE, "a child inherited it");
 	printf("a child does not have it\n");
 
 	arena_close(&arena);

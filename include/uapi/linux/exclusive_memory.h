@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * Memory that the kernel itself does not map: /dev/exclusive_memory and
- * MAP_EXCLUSIVE.
+ * Exclusive memory, which the kernel itself does not map: /dev/exclusive_memory
+ * and MAP_EXCLUSIVE. See exclusive_memory(4).
  */
 #ifndef _UAPI_LINUX_EXCLUSIVE_MEMORY_H
 #define _UAPI_LINUX_EXCLUSIVE_MEMORY_H
@@ -11,19 +11,20 @@
 
 /*
  * mmap(NULL, length, prot, MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_EXCLUSIVE,
- * -1, 0): anonymous exclusive memory, for this process alone. With any other
- * flags that it can't honour, and on kernels that don't know it, EINVAL.
+ * -1, 0) maps exclusive memory for this process alone. Fails with EINVAL for
+ * flags that exclusive memory does not support, and on kernels that do not know
+ * MAP_EXCLUSIVE.
  *
- * No architecture gives this bit another meaning.
+ * No architecture uses this bit for another flag.
  */
 #define MAP_EXCLUSIVE	0x1000000
 
 /**
- * struct exclusive_memory_range - a part of a memory object
- * @offset: where it begins, in bytes
- * @length: how long it is, in bytes
+ * struct exclusive_memory_range - a range of a memory object
+ * @offset: start of the range, in bytes
+ * @length: length of the range, in bytes
  *
- * Both are multiples of the page size, and @length is not zero.
+ * Both must be multiples of the page size, and @length must not be zero.
  */
 struct exclusive_memory_range {
 	__u64 offset;
@@ -33,14 +34,14 @@ struct exclusive_memory_range {
 #define EXCLUSIVE_MEMORY_IOC_MAGIC	0xE6
 
 /**
- * EXCLUSIVE_MEMORY_DROP - clear a range of an object and give its pages back
+ * EXCLUSIVE_MEMORY_DROP - punch a hole: clear and free a range of an object
  *
- * The file has to be open for writing. Mappings of the range stay, in whatever
- * process, but access to them raises SIGBUS; who maps the range anew gets new
- * pages. Parts of the range that have no pages don't matter.
+ * The file must be open for writing. Mappings of the range remain in all
+ * processes, but any access to them raises SIGBUS. Mapping the range again
+ * allocates new pages. The range may already have holes.
  *
- * Fails with EBADF if the file is not open for writing, EINVAL if the range is
- * not one, ENOMEM, or EINTR; nothing has changed then.
+ * Fails with EBADF if the file is not open for writing, with EINVAL if the range
+ * is invalid, or with EFAULT, ENOMEM or EINTR. A failure changes nothing.
  */
 #define EXCLUSIVE_MEMORY_DROP \
 	_IOW(EXCLUSIVE_MEMORY_IOC_MAGIC, 0, struct exclusive_memory_range)
