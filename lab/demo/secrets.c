@@ -29,9 +29,9 @@
 
 static int failures;
 
-static void die(const char *what)
+static void die(const char *message)
 {
-	perror(what);
+	perror(message);
 	exit(1);
 }
 
@@ -228,7 +228,7 @@ static void age(void)
 	       all, large, before);
 }
 
-static struct direct_map hold_secrets(const char *what, void *(*new_page)(void))
+static struct direct_map hold_secrets(const char *title, void *(*new_page)(void))
 {
 	struct direct_map before = direct_map(), after;
 	unsigned long *page[SECRETS];
@@ -245,7 +245,7 @@ static struct direct_map hold_secrets(const char *what, void *(*new_page)(void))
 	for (i = 0; i < SECRETS; i++)
 		munmap(page[i], PAGE);
 
-	printf("   %s:\n", what);
+	printf("   %s:\n", title);
 	print_map("  before", before);
 	print_map("  with 1000 secrets", after);
 	check(good, "every secret reads back correctly");

@@ -27,7 +27,7 @@ struct arena {
 	bool exclusive;
 };
 
-/* Explain a failure of mmap() to someone who can fix the cause. */
+/* Explain why there is no exclusive memory, and how to fix it. */
 static const char *reason(int error)
 {
 	switch (error) {
