@@ -48,7 +48,7 @@ static const char *add_range(struct map *map, struct range new)
 	return NULL;
 }
 
-/* As "0xffff888000200000-0xffff888001000000   14M   RW   PSE   GLB NX pmd" */
+/* For example "0xffff888000200000-0xffff888001000000   14M   RW   PSE   GLB NX pmd" */
 static const char *parse_page_tables(struct map *map, const char *line)
 {
 	static const char *const levels[LEAVES] = { "pte", "pmd", "pud" };
@@ -118,7 +118,7 @@ void map_free(struct map *map)
 	*map = (struct map){};
 }
 
-void map_forget(struct map *map)
+void map_clear_working_set(struct map *map)
 {
 	memset(map->touched, 0, touched_longs(map) * sizeof(long));
 	memset(map->working_set, 0, sizeof(map->working_set));

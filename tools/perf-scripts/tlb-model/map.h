@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which leaf maps an address. */
+/* The leaves that map addresses */
 #ifndef TLB_MODEL_MAP_H
 #define TLB_MODEL_MAP_H
 
@@ -7,7 +7,7 @@
 
 #include "tlb.h"
 
-/* Addresses from @start to before @end, mapped by leaves of one size */
+/* Addresses [@start, @end), mapped by leaves of one size */
 struct range {
 	unsigned long start, end;
 	enum leaf leaf;
@@ -17,34 +17,34 @@ struct range {
 struct map {
 	struct range *ranges;
 	unsigned int nr;
-	const struct range *last;	/* found */
+	const struct range *last;	/* the last one found */
 	unsigned long leaves;
 	unsigned long *touched;		/* a bit for each leaf */
 	unsigned long working_set[LEAVES];
 };
 
 /*
- * map_parse() - make a map of @text, either the kernel's page tables as they are in
- * debugfs, of which the direct map is taken, or lines with START END SIZE.
- * Returns what is wrong with it, or NULL. Writes to @text.
+ * map_parse() - create a map from @text: either the kernel's page tables in the format
+ * of debugfs, for the direct map, or lines START END SIZE.
+ * Returns NULL, or a description of the error. Writes to @text.
  */
 const char *map_parse(struct map *map, char *text);
 
 void map_free(struct map *map);
 
-/* map_find() - the range that has @addr, or NULL */
+/* map_find() - the range that contains @addr, or NULL */
 const struct range *map_find(struct map *map, unsigned long addr);
 
-/* map_touch() - count the leaf at @addr, which is in @range, as part of the working set */
+/* map_touch() - add the leaf at @addr, in @range, to the working set */
 void map_touch(struct map *map, const struct range *range, unsigned long addr);
 
-/* map_forget() - an empty working set */
-void map_forget(struct map *map);
+/* map_clear_working_set() - empty the working set */
+void map_clear_working_set(struct map *map);
 
 /*
- * map_dump() - the dump number @nr, from 1, of those in @text, each between a line
- * "=== map" and a line "=== end". Returns NULL if it isn't there yet, or has no end.
- * What is behind it is then at *@rest. Writes to @text.
+ * map_dump() - the @nr-th dump in @text, counted from 1, between a line "=== map" and
+ * a line "=== end". Returns NULL if the dump is missing or incomplete, else sets @rest
+ * to the text that follows. Writes to @text.
  */
 char *map_dump(char *text, unsigned long nr, char **rest);
 

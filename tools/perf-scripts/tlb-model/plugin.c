@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A plugin for QEMU that passes a guest's data accesses to models of TLBs, from a
- * start marker to the next stop marker (marker.h). TLBs are empty at a start; a count
- * marker forgets what was counted, and leaves them as they are.
+ * A QEMU plugin that feeds a guest's data accesses to models of TLBs, from a start
+ * marker to the next stop marker (marker.h). A start marker empties the TLBs; a count
+ * marker resets the counts and keeps the entries.
  *
  * -plugin tlb-model.so,map=FILE,out=FILE[,tlb=NAME[+NAME]...][,presets=FILE]
  *
- * map      which leaf maps an address, see map.h: a dump for each start, in order.
- *          Accesses to addresses that are not in the map are counted, no more.
- * out      gets a line of JSON at each stop
- * tlb      the TLBs, all presets by default
+ * map      the leaves that map addresses, see map.h: a dump for each start marker, in
+ *          order. Accesses to other addresses are only counted.
+ * out      receives a line of JSON at each stop marker
+ * tlb      the TLBs to model (all presets)
  * presets  the file that describes TLBs
  *
- * Outside of intervals only the markers are instrumented. To change over, QEMU drops
- * all code and translates anew, once the block with the marker is left. What is left
- * of that block after a start marker is thus not counted; tlb_model_start() ends it.
+ * Between a stop and a start only the markers are instrumented. To switch, QEMU drops
+ * all translated code once the block with the marker has ended. The rest of that block
+ * after a start marker is not counted; tlb_model_start() ends the block at once.
  *
- * QEMU up to 7.2 may leave a block with a pointer to the instrumentation of memory
- * accesses, which is freed with the code and which a later access by code that is not
- * instrumented would follow. It forgets the pointer whenever an instruction leaves its
- * block by a jump in QEMU. So change back at one that always does, pause or hlt: there
- * is one in tlb_model_stop(), and in the kernel's idle loop.
+ * QEMU up to 7.2 may leave a block with a dangling pointer: to the instrumentation of
+ * memory accesses, which is freed with the code, and which a later access by code
+ * without instrumentation would follow. QEMU clears the pointer when an instruction
+ * exits its block by a longjmp. So switch back at one that always does, pause or hlt:
+ * tlb_model_stop() has one, and so does the kernel's idle loop.
  *
- * A repeated string instruction counts as an instruction for each step, as it does
- * for -icount. An access that crosses a 4K boundary is two.
+ * Each step of a repeated string instruction counts as an instruction, as with
+ * -icount. An access that crosses a 4K boundary counts twice.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -72,7 +72,7 @@ static char *read_file(const char *name)
 	return text;
 }
 
-/* What a guest writes to a port arrives later, and must not be taken for the last one. */
+/* The guest's dump may arrive after its marker: wait for it, don't reuse the last one. */
 static void load_map(unsigned long nr)
 {
 	char *text, *dump, *rest;
@@ -172,11 +172,11 @@ static void instrument(bool accesses)
 	qemu_plugin_reset(plugin_id, setup);
 }
 
-static void forget_counts(void)
+static void reset_counts(void)
 {
 	for (unsigned int i = 0; i < nr_tlbs; i++)
-		tlb_forget_counts(&tlbs[i]);
-	map_forget(&map);
+		tlb_reset_counts(&tlbs[i]);
+	map_clear_working_set(&map);
 	instructions = 0;
 	unmapped = 0;
 	memset(by_leaf, 0, sizeof(by_leaf));
@@ -189,8 +189,8 @@ static void on_start(unsigned int vcpu, void *data)
 	intervals++;
 	load_map(intervals);
 	for (unsigned int i = 0; i < nr_tlbs; i++)
-		tlb_reset(&tlbs[i]);
-	forget_counts();
+		tlb_flush(&tlbs[i]);
+	reset_counts();
 	running = true;
 	instrument(true);
 }
@@ -199,7 +199,7 @@ static void on_count(unsigned int vcpu, void *data)
 {
 	if (!running)
 		die("a count marker without a start marker");
-	forget_counts();
+	reset_counts();
 }
 
 static void on_stop(unsigned int vcpu, void *data)

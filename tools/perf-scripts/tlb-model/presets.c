@@ -7,7 +7,7 @@
 
 #include "tlb.h"
 
-/* Is @name one of @names, which are separated by '+'? */
+/* Is @name in @names, a list separated by '+'? */
 static bool listed(const char *name, const char *names)
 {
 	size_t len = strlen(name);
@@ -20,7 +20,7 @@ static bool listed(const char *name, const char *names)
 	return false;
 }
 
-/* The TLB called @name in @tlbs, or a new one at their end */
+/* The TLB called @name in @tlbs, or a new one appended to them */
 static struct tlb *get(struct tlb **tlbs, unsigned int *nr, const char *name)
 {
 	struct tlb *new;

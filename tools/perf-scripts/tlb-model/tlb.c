@@ -75,7 +75,7 @@ const char *tlb_add_array(struct tlb *tlb, const char *line)
 	return NULL;
 }
 
-static void reset_level(struct tlb_level *level)
+static void flush_level(struct tlb_level *level)
 {
 	for (unsigned int i = 0; i < level->nr; i++) {
 		struct tlb_array *a = &level->array[i];
@@ -84,22 +84,21 @@ static void reset_level(struct tlb_level *level)
 	}
 }
 
-void tlb_forget_counts(struct tlb *tlb)
+void tlb_reset_counts(struct tlb *tlb)
 {
 	tlb->l1_misses = 0;
 	memset(tlb->walks, 0, sizeof(tlb->walks));
 }
 
-void tlb_reset(struct tlb *tlb)
+void tlb_flush(struct tlb *tlb)
 {
-	reset_level(&tlb->level[0]);
-	reset_level(&tlb->level[1]);
+	flush_level(&tlb->level[0]);
+	flush_level(&tlb->level[1]);
 	tlb->clock = 0;
 	tlb->last_tag = 0;
-	tlb_forget_counts(tlb);
 }
 
-/* What is looked for: a leaf by its number and size, on behalf of a kind of access */
+/* A leaf by its number and size, and the kind of access that needs it */
 struct key {
 	unsigned long nr, tag;
 	enum leaf leaf;
@@ -111,7 +110,7 @@ static bool serves(const struct tlb_array *a, const struct key *key)
 	return a->leaves & 1 << key->leaf && a->accesses & key->access;
 }
 
-/* The entry in @a's set that holds @key. If none does, @lru may become the set's oldest. */
+/* The entry of @a that holds @key, or NULL. Updates the least recently used entry @lru. */
 static struct tlb_entry *find(const struct tlb_array *a, const struct key *key,
 			      struct tlb_entry **lru)
 {
@@ -126,7 +125,7 @@ static struct tlb_entry *find(const struct tlb_array *a, const struct key *key,
 	return NULL;
 }
 
-/* Returns whether @key was there. It is there from now on, if any array serves it. */
+/* Returns whether @level holds @key. Inserts it otherwise, if an array serves it. */
 static bool touch(struct tlb_level *level, const struct key *key, unsigned long now)
 {
 	struct tlb_entry *e = NULL, *lru = NULL;
@@ -149,7 +148,7 @@ void tlb_access(struct tlb *tlb, unsigned long addr, enum leaf leaf, enum access
 	struct key key = { .nr = addr >> leaf_shift[leaf], .leaf = leaf, .access = access };
 
 	key.tag = key.nr << leaf_shift[leaf] | (leaf + 1);
-	/* Again the youngest entry of the first level: a hit that changes nothing. */
+	/* The most recent entry of the first level again: a hit that changes nothing. */
 	if (key.tag == tlb->last_tag && access == tlb->last_access)
 		return;
 	tlb->last_tag = key.tag;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A core's data TLBs, as far as their reach goes: two levels of set-associative
- * arrays with true LRU. A miss in both is a walk.
+ * The reach of a core's data TLBs: two levels of set-associative arrays with true
+ * LRU. A miss in both is a walk.
  *
- * Not modelled: page-walk caches and thus what a walk costs, prefetched and
+ * Not modelled: page-walk caches and thus the cost of a walk, prefetched and
  * speculative accesses, flushes and context switches, pages that a core merges
- * into one entry, replacement that is less than true LRU, indexing by a hash.
+ * into one entry, replacement other than true LRU, indexing by a hash.
  * Address ranges that are not passed to tlb_access() don't compete for entries.
- * A hit in the first level doesn't keep an entry young in the last.
+ * A hit in the first level does not refresh the entry in the second.
  */
 #ifndef TLB_MODEL_TLB_H
 #define TLB_MODEL_TLB_H
@@ -19,7 +19,7 @@
 #define TLB_ARRAYS 6
 #define TLB_NAME 32
 
-/* What maps an address: an entry of a page table at one of three levels. */
+/* A leaf entry of the page tables, at one of three levels. */
 enum leaf {
 	LEAF_4K,
 	LEAF_2M,
@@ -35,12 +35,12 @@ enum access {
 extern const char *const leaf_name[LEAVES];
 extern const unsigned int leaf_shift[LEAVES];
 
-/* Is @name one of @names? Then *@leaf is whose. */
+/* Find @name in @names, and set @leaf to its index. */
 bool leaf_of(const char *name, const char *const names[LEAVES], enum leaf *leaf);
 
 struct tlb_entry {
 	unsigned long tag;	/* 0: empty */
-	unsigned long used;	/* when last */
+	unsigned long used;	/* time of the last access */
 };
 
 struct tlb_array {
@@ -66,31 +66,31 @@ struct tlb {
 };
 
 /*
- * tlb_add_array() - give @tlb one more array, by a line of a preset.
- * Returns what is wrong with it, or NULL. For its format see the file presets.
+ * tlb_add_array() - add an array to @tlb, described by a line of the file presets.
+ * Returns NULL, or a description of the error.
  */
 const char *tlb_add_array(struct tlb *tlb, const char *line);
 
-/* tlb_reset() - empty, and nothing counted */
-void tlb_reset(struct tlb *tlb);
+/* tlb_flush() - empty the TLB, keep the counts */
+void tlb_flush(struct tlb *tlb);
 
-/* tlb_forget_counts() - nothing counted, but what is cached stays */
-void tlb_forget_counts(struct tlb *tlb);
+/* tlb_reset_counts() - start counting from zero, keep the entries */
+void tlb_reset_counts(struct tlb *tlb);
 
-/* tlb_access() - access @addr, which is mapped by a @leaf */
+/* tlb_access() - access @addr, mapped by a leaf of size @leaf */
 void tlb_access(struct tlb *tlb, unsigned long addr, enum leaf leaf, enum access access);
 
 unsigned long tlb_walks(const struct tlb *tlb);
 
 /*
- * tlb_load() - make all TLBs of the file of presets, or those in @names, which
- * are separated by '+'. Exits if there is one missing or wrong.
+ * tlb_load() - create all TLBs of the file of presets, or those in @names, separated
+ * by '+'. Exits if one is missing or invalid.
  */
 struct tlb *tlb_load(const char *file, const char *names, unsigned int *nr);
 
 /*
- * Print one line that says what is wrong, and end the program at once: the guest's
- * CPU calls this, and exit() would wait for it.
+ * Print a one-line message, and exit at once: the guest's CPU calls this, and exit()
+ * would wait for that CPU.
  */
 #define die(...)		\
 do {				\

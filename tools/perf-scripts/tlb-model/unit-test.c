@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The models and the map, on streams of accesses whose answer is known on paper. */
+/* Test the models and the map on streams of accesses with known results. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ static void is(unsigned long got, unsigned long want, const char *fmt, ...)
 	printf("# %lu, expected %lu\n", got, want);
 }
 
-/* Neighbouring leaves, from an address that is not the first of anything */
+/* Access neighbouring leaves, from an address that is aligned to no larger leaf. */
 static void sweep(struct tlb *tlb, enum leaf leaf, enum access access, unsigned long nr)
 {
 	unsigned long start = 0xff11000000000000 + (37UL << leaf_shift[leaf]);
@@ -41,12 +41,12 @@ struct cycle {
 	enum leaf leaf;
 	enum access access;
 	unsigned long nr;
-	unsigned long l1_misses, walks;		/* a round, once warm */
+	unsigned long l1_misses, walks;		/* per round, once warm */
 };
 
 /*
- * Of neighbours in turn, each set gets its share, plus one for some: a set with more
- * than it has ways misses all its leaves, the others none.
+ * Neighbours spread evenly over the sets, and some sets get one more. A set with more
+ * leaves than ways misses all of them, the others miss none.
  */
 static const struct cycle cycles[] = {
 	{ "golden-cove", LEAF_4K, TLB_LOAD, 96, 0, 0 },
@@ -96,7 +96,7 @@ static void test_cycle(const struct cycle *c)
 	struct tlb *tlb = preset(c->tlb);
 
 	for (int i = 0; i < ROUNDS; i++) {
-		tlb_forget_counts(tlb);
+		tlb_reset_counts(tlb);
 		sweep(tlb, c->leaf, c->access, c->nr);
 		if (!i)
 			is(tlb->walks[c->leaf], c->nr, "%s: %lu of %s, cold", c->tlb, c->nr,
@@ -107,13 +107,13 @@ static void test_cycle(const struct cycle *c)
 	is(tlb_walks(tlb), c->walks, "%s: %lu of %s, walks", c->tlb, c->nr, leaf_name[c->leaf]);
 }
 
-/* So many leaves of each size, in turn, until the last round shows what stays. */
+/* Access @nr leaves of each size in turn; the counts are those of the last round. */
 static struct tlb *mix(const char *name, const unsigned long nr[LEAVES])
 {
 	struct tlb *tlb = preset(name);
 
 	for (int i = 0; i < ROUNDS; i++) {
-		tlb_forget_counts(tlb);
+		tlb_reset_counts(tlb);
 		for (enum leaf leaf = 0; leaf < LEAVES; leaf++)
 			sweep(tlb, leaf, TLB_LOAD, nr[leaf]);
 	}
@@ -143,15 +143,17 @@ static void test_sharing(void)
 	   "golden-cove: l2 does not hold 1152 of 2M, nor of 1G");
 }
 
-static void test_reset(void)
+static void test_flush(void)
 {
 	struct tlb *tlb = preset("zen4");
 
 	sweep(tlb, LEAF_4K, TLB_LOAD, 100);
-	tlb_reset(tlb);
-	is(tlb->l1_misses + tlb_walks(tlb), 0, "nothing is counted after a reset");
+	tlb_flush(tlb);
+	is(tlb_walks(tlb), 100, "a flush keeps the counts");
+	tlb_reset_counts(tlb);
+	is(tlb->l1_misses + tlb_walks(tlb), 0, "counts are zero after a reset");
 	sweep(tlb, LEAF_4K, TLB_LOAD, 100);
-	is(tlb_walks(tlb), 100, "nothing is cached after a reset");
+	is(tlb_walks(tlb), 100, "the TLB is empty after a flush");
 }
 
 static void test_stores_apart(void)
@@ -164,14 +166,14 @@ static void test_stores_apart(void)
 	is(tlb_walks(tlb), 1, "golden-cove: a store after a load is no walk");
 
 	for (int i = 0; i < ROUNDS; i++) {
-		tlb_forget_counts(tlb);
+		tlb_reset_counts(tlb);
 		sweep(tlb, LEAF_4K, TLB_LOAD, 96);
 		sweep(tlb, LEAF_4K, TLB_STORE, 16);
 	}
 	is(tlb->l1_misses, 0, "golden-cove: l1 holds 96 to load from and 16 to store to");
 }
 
-/* Accesses 4K leaves by number. Returns how many were walks. */
+/* Access a 4K leaf for each letter. Returns the number of walks. */
 static unsigned long walks_of(struct tlb *tlb, const char *leaves)
 {
 	unsigned long before = tlb_walks(tlb);
@@ -181,24 +183,24 @@ static unsigned long walks_of(struct tlb *tlb, const char *leaves)
 	return tlb_walks(tlb) - before;
 }
 
-/* Four sets of four: letters four apart share one. */
+/* An array of four sets of four ways: letters four apart share a set. */
 static void test_sets(void)
 {
 	struct tlb tlb = {};
 
 	is(!tlb_add_array(&tlb, "small l1 16 4 4K all"), 1, "an array of four sets");
-	tlb_reset(&tlb);
+	tlb_flush(&tlb);
 	walks_of(&tlb, "aeim");
 	is(walks_of(&tlb, "aeimaeim"), 0, "four in a set stay");
 	is(walks_of(&tlb, "bcdfgh"), 6, "leaves of other sets");
-	is(walks_of(&tlb, "aeim"), 0, "other sets don't matter");
-	is(walks_of(&tlb, "qaeimqaeim"), 10, "five in a set all miss, others being empty");
-	tlb_reset(&tlb);
+	is(walks_of(&tlb, "aeim"), 0, "leaves of other sets evict nothing");
+	is(walks_of(&tlb, "qaeimqaeim"), 10, "five in a set all miss, although others have room");
+	tlb_flush(&tlb);
 	walks_of(&tlb, "aeimaq");
-	is(walks_of(&tlb, "aimq"), 0, "not the first in is replaced, but the oldest");
-	is(walks_of(&tlb, "e"), 1, "which is gone");
+	is(walks_of(&tlb, "aimq"), 0, "the least recently used is replaced, not the first in");
+	is(walks_of(&tlb, "e"), 1, "the least recently used is gone");
 	tlb_access(&tlb, (unsigned long)'a' << 12, LEAF_2M, TLB_LOAD);
-	is(tlb.walks[LEAF_2M], 1, "without an array for its size, a leaf is walked for");
+	is(tlb.walks[LEAF_2M], 1, "a leaf of a size that no array holds is always a walk");
 }
 
 static void test_presets(void)
@@ -239,7 +241,7 @@ static const char page_tables[] =
 "---[ Fixmap Area ]---\n"
 "0xffffffffff800000-0x0000000000000000           8M                               pmd\n";
 
-/* The size of the leaf that maps @addr, LEAVES if none does */
+/* The size of the leaf that maps @addr, or LEAVES */
 static enum leaf leaf_at(struct map *map, unsigned long addr)
 {
 	const struct range *range = map_find(map, addr);
@@ -252,7 +254,7 @@ static void test_page_tables(void)
 	struct map map;
 	char *text = strdup(page_tables);
 
-	is(!map_parse(&map, text), 1, "page tables are understood");
+	is(!map_parse(&map, text), 1, "page tables are parsed");
 	is(map.leaves, 0x98 + 1 + 0x100 + 7 + 6 + 2 + 1, "leaves in merged lines are counted");
 	is(leaf_at(&map, 0xff11000000000000), LEAF_4K, "the first address");
 	is(leaf_at(&map, 0xff11000000097fff), LEAF_4K, "in a merged line of 4K leaves");
@@ -261,11 +263,11 @@ static void test_page_tables(void)
 	is(leaf_at(&map, 0xff110000001fffff), LEAF_4K, "before a 2M leaf");
 	is(leaf_at(&map, 0xff11000000200000), LEAF_2M, "at the start of a 2M leaf");
 	is(leaf_at(&map, 0xff11000001bfffff), LEAF_2M, "at the end of the last 2M leaf");
-	is(leaf_at(&map, 0xff11000001c00000), LEAVES, "behind the last 2M leaf");
+	is(leaf_at(&map, 0xff11000001c00000), LEAVES, "after the last 2M leaf");
 	is(leaf_at(&map, 0xff110000bfffffff), LEAF_1G, "at the end of two 1G leaves");
 	is(leaf_at(&map, 0xff110000c0000000), LEAVES, "in a hole between 1G leaves");
 	is(leaf_at(&map, 0xff1100013fffffff), LEAF_1G, "the last address");
-	is(leaf_at(&map, 0xff11000140000000), LEAVES, "behind the last address");
+	is(leaf_at(&map, 0xff11000140000000), LEAVES, "after the last address");
 	is(leaf_at(&map, 0xffa0000000000000), LEAVES, "a 4K leaf of vmalloc()");
 	is(leaf_at(&map, 0xffa0000000200000), LEAVES, "a 2M leaf of vmalloc()");
 	is(leaf_at(&map, 0x400000), LEAVES, "an address of a program");
@@ -283,7 +285,7 @@ static void test_working_set(void)
 	char text[] = "1000 3000 4K\n200000 600000 2M\n40000000 80000000 1G\n";
 	struct map map;
 
-	is(!map_parse(&map, text), 1, "a simple map is understood");
+	is(!map_parse(&map, text), 1, "a simple map is parsed");
 	touch(&map, 0x1000);
 	touch(&map, 0x1fff);
 	touch(&map, 0x200000);
@@ -293,12 +295,12 @@ static void test_working_set(void)
 	is(map.working_set[LEAF_4K], 1, "a 4K leaf accessed twice is one");
 	is(map.working_set[LEAF_2M], 2, "two 2M leaves, accessed three times");
 	is(map.working_set[LEAF_1G], 1, "a 1G leaf, at its end");
-	map_forget(&map);
+	map_clear_working_set(&map);
 	touch(&map, 0x1000);
 	touch(&map, 0x7fffffff);
-	is(map.working_set[LEAF_4K], 1, "a 4K leaf, after all was forgotten");
-	is(map.working_set[LEAF_2M], 0, "no 2M leaf, after all was forgotten");
-	is(map.working_set[LEAF_1G], 1, "the last leaf, after all was forgotten");
+	is(map.working_set[LEAF_4K], 1, "a 4K leaf, after clearing");
+	is(map.working_set[LEAF_2M], 0, "no 2M leaf, after clearing");
+	is(map.working_set[LEAF_1G], 1, "the last leaf, after clearing");
 	map_free(&map);
 }
 
@@ -336,13 +338,13 @@ static bool same(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
-/* @want: the dump, NULL for none, and @rest, what is behind it */
+/* Expect the dump @want, or NULL for none, followed by @rest. */
 static void test_dump(const char *stream, unsigned long nr, const char *want, const char *rest,
 		      const char *name)
 {
-	char *text = strdup(stream), *behind = NULL, *dump = map_dump(text, nr, &behind);
+	char *text = strdup(stream), *after = NULL, *dump = map_dump(text, nr, &after);
 
-	is(same(dump, want) && same(behind, rest), 1, "%s", name);
+	is(same(dump, want) && same(after, rest), 1, "%s", name);
 	free(text);
 }
 
@@ -364,7 +366,7 @@ int main(void)
 		test_cycle(&cycles[i]);
 	test_sharing();
 	test_stores_apart();
-	test_reset();
+	test_flush();
 	test_sets();
 	test_presets();
 	test_page_tables();

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What it costs to create memory, map it, touch every page, unmap and close it:
- * exclusive memory beside its alternatives. Not a test: it asserts no figure.
+ * Benchmark the life of memory: create, map, touch every page, unmap, close.
+ * Compares exclusive memory with its alternatives. Not a test: it asserts no
+ * figure.
  *
- * bench cost                     ns a page, in all and for each step. Where the
- *                                clock counts instructions (lab/vm --icount)
- *                                these are instructions, and repeat.
- * bench cycles KIND PAGES COUNT  so many cycles on one CPU, with tracing on
+ * bench cost [PAGES KIND...]     ns per page, in total and for each step, on one
+ *                                CPU. Under lab/vm --icount a ns is an
+ *                                instruction on any CPU, and results repeat.
+ * bench cycles KIND PAGES COUNT  COUNT cycles on one CPU, with tracing enabled
  *                                while they run
  * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once
- * bench scaling PAGES SECONDS    how many times as many cycles 1, 2, 4... CPUs do as
- *                                one: a line each with kind, pages, CPUs and ratio
+ * bench scaling PAGES SECONDS    throughput of 1, 2, 4... CPUs relative to one:
+ *                                lines of kind, pages, CPUs and ratio
  *
- * Needs root and a kernel booted with exmem=8M for each CPU.
+ * Needs root and a kernel booted with exmem=8M per CPU used.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -27,6 +28,7 @@
 
 #define ROUNDS		3
 #define WARM_UP_CYCLES	8
+#define CYCLED_PAGES	6400	/* in a round of "bench cost PAGES" */
 
 enum step { CREATE, MAP, TOUCH, UNMAP, CLOSE, STEPS };
 
@@ -44,7 +46,7 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-/* For memory without a file there is nothing to create or close. */
+/* Anonymous mappings have no file to create or close. */
 static int create_nothing(size_t pages)
 {
 	return -1;
@@ -60,8 +62,8 @@ static int create_secret(size_t pages)
 }
 
 /*
- * Relative to /dev: how long it takes to get there depends on the root's file
- * system, and memfd_secret(2) goes nowhere.
+ * Open relative to /dev: the cost of walking there depends on the root file
+ * system, and memfd_secret(2) walks no path at all.
  */
 static int create_exmem(size_t pages)
 {
@@ -80,7 +82,7 @@ static const struct kind {
 	const char *name;
 	int (*create)(size_t pages);
 	int flags;
-	bool from_the_pool;	/* where memfd_secret() takes its memory */
+	bool from_the_pool;	/* memfd_secret() only */
 } kinds[] = {
 	{ "anonymous", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS },
 	{ "populate", create_nothing, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE },
@@ -90,7 +92,7 @@ static const struct kind {
 	{ "secret_pool", create_secret, MAP_SHARED, .from_the_pool = true },
 };
 
-/* One cycle; where @steps is wanted, what each step took is added to it. */
+/* Run one cycle; add the duration of each step to @steps, unless it is NULL. */
 static inline void cycle(const struct kind *kind, size_t pages, uint64_t *steps)
 {
 	uint64_t t[STEPS + 1];
@@ -108,7 +110,7 @@ static inline void cycle(const struct kind *kind, size_t pages, uint64_t *steps)
 	STAMP(TOUCH);
 	for (i = 0; i < pages; i++)
 		p[i * PAGE] = 1;
-	/* Nobody reads them, but the stores must be there. */
+	/* Keep the stores, although nobody reads them. */
 	asm volatile("" : : : "memory");
 	STAMP(UNMAP);
 	munmap(p, pages * PAGE);
@@ -158,15 +160,20 @@ static void print_cost(const struct kind *kind, size_t pages, int cycles)
 	fflush(stdout);
 }
 
-static int cost(void)
+static void print_cost_header(void)
+{
+	printf("%-12s %5s %9s %7s %7s %7s %7s %7s %7s\n", "kind", "pages", "ns/page",
+	       "spread%", "create", "map", "touch", "unmap", "close");
+}
+
+static int cost_of_all(void)
 {
 	static const struct { size_t pages; int cycles; } sizes[] = {
 		{ 1, 4000 }, { 4, 2000 }, { 16, 1000 }, { 64, 400 }, { 256, 100 }, { 1024, 25 },
 	};
 	size_t i, j;
 
-	printf("%-12s %5s %9s %7s %7s %7s %7s %7s %7s\n", "kind", "pages", "ns/page",
-	       "spread%", "create", "map", "touch", "unmap", "close");
+	print_cost_header();
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		for (j = 0; j < ARRAY_SIZE(kinds); j++)
 			print_cost(&kinds[j], sizes[i].pages, sizes[i].cycles);
@@ -194,9 +201,18 @@ static const struct kind *find_kind(const char *name)
 	exit(1);
 }
 
+static int cost_of(size_t pages, char **names)
+{
+	stay_on(0);
+	print_cost_header();
+	for (; *names; names++)
+		print_cost(find_kind(*names), pages, CYCLED_PAGES / pages);
+	return 0;
+}
+
 /*
- * Nothing but the cycles is between the two writes: what a shell would start
- * there has flushes of its own. No kind is a wait of a second.
+ * Trace nothing but the cycles: commands that a shell starts in between have
+ * flushes of their own. "idle" waits for a second instead.
  */
 static int traced_cycles(const char *name, size_t pages, int count)
 {
@@ -229,7 +245,7 @@ static uint64_t cycles_until(uint64_t end, int cpu, const struct kind *kind, siz
 	return cycles;
 }
 
-/* A load on the first @cpus CPUs. @cycles, which is shared, gets what each did. */
+/* Load the first @cpus CPUs. @cycles, in shared memory, counts the cycles of each. */
 static bool load_cpus(const struct kind *kind, size_t pages, int seconds, int cpus,
 		      uint64_t *cycles)
 {
@@ -270,7 +286,7 @@ static int load(size_t pages, int seconds)
 	return 0;
 }
 
-static double cycles_of(const struct kind *kind, size_t pages, int seconds, int cpus)
+static double total_cycles(const struct kind *kind, size_t pages, int seconds, int cpus)
 {
 	uint64_t *cycles = shared_numbers(cpus);
 	double sum = 0;
@@ -289,16 +305,19 @@ static int compare_doubles(const void *a, const void *b)
 	return (*(double *)a > *(double *)b) - (*(double *)a < *(double *)b);
 }
 
-/* The middle of ROUNDS ratios, each of neighbours in time. */
-static double ratio_of(const struct kind *kind, size_t pages, int seconds, int cpus)
+/*
+ * The median of ROUNDS ratios. One CPU and many are measured in turn, so that
+ * other work on the host affects both.
+ */
+static double median_ratio(const struct kind *kind, size_t pages, int seconds, int cpus)
 {
 	double ratios[ROUNDS];
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
-		double one = cycles_of(kind, pages, seconds, 1);
+		double one = total_cycles(kind, pages, seconds, 1);
 
-		ratios[i] = cycles_of(kind, pages, seconds, cpus) / one;
+		ratios[i] = total_cycles(kind, pages, seconds, cpus) / one;
 	}
 	qsort(ratios, ROUNDS, sizeof(*ratios), compare_doubles);
 	return ratios[ROUNDS / 2];
@@ -314,7 +333,7 @@ static int scaling(size_t pages, int seconds)
 		printf("%s %zu 1 1\n", names[i], pages);
 		for (cpus = 2; cpus <= online; cpus *= 2)
 			printf("%s %zu %d %.3f\n", names[i], pages, cpus,
-			       ratio_of(find_kind(names[i]), pages, seconds, cpus));
+			       median_ratio(find_kind(names[i]), pages, seconds, cpus));
 	}
 	return 0;
 }
@@ -322,14 +341,16 @@ static int scaling(size_t pages, int seconds)
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "cost"))
-		return cost();
+		return cost_of_all();
+	if (argc >= 4 && !strcmp(argv[1], "cost") && atol(argv[2]) > 0)
+		return cost_of(atol(argv[2]), argv + 3);
 	if (argc == 5 && !strcmp(argv[1], "cycles"))
 		return traced_cycles(argv[2], atol(argv[3]), atoi(argv[4]));
 	if (argc == 4 && !strcmp(argv[1], "load"))
 		return load(atol(argv[2]), atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "scaling"))
 		return scaling(atol(argv[2]), atoi(argv[3]));
-	fprintf(stderr, "usage: bench cost | cycles KIND PAGES COUNT | load PAGES SECONDS |\n"
-			"       scaling PAGES SECONDS\n");
+	fprintf(stderr, "usage: bench cost [PAGES KIND...] | cycles KIND PAGES COUNT |\n"
+			"       load PAGES SECONDS | scaling PAGES SECONDS\n");
 	return 1;
 }
