@@ -10,7 +10,7 @@
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	sysfs.c		shows figures
  *   device_initcall	dev.c, mmap.c, secretmem.c
- *   late_initcall	pm.c		its device is the last, and so is frozen first
+ *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *
  * Without a pool each of them does nothing: see exmem_enabled().
  */
@@ -77,7 +77,7 @@ struct exmem_node_request {
 
 /**
  * struct exmem_request - the parameter, parsed
- * @bad: it makes no sense
+ * @bad: it could not be parsed
  * @size: bytes on any nodes; 0 if nodes are named
  * @node: bytes on each node
  */
@@ -388,7 +388,7 @@ static u64 __init exmem_asked(const struct exmem_request *request)
 /**
  * exmem_reserve - reserve memory for the pool, as the exmem= parameter asks
  *
- * A parameter that makes no sense, or asks for more than the machine can spare,
+ * A parameter that cannot be parsed, or asks for more than the machine can spare,
  * reserves nothing. A node that does not exist, or cannot spare its share, gives
  * nothing. The log says so, and the boot goes on.
  *

@@ -15,12 +15,12 @@
  * @class: security modules know its files by this
  * @file_name: name of its files in /proc
  * @fops: operations of its files, exmem_object_release() among them
- * @magic: type of its file system, as statfs(2) tells it
+ * @magic: type of its file system, reported by statfs(2)
  * @sysctl: name below /proc/sys/vm of the switch that is @enabled
  * @enabled: set and cleared by the administrator
  * @fs: its pseudo file system; private to front.c, as all that follows
  * @ctl: the sysctl
- * @mnt: the mount of @fs, once it is registered
+ * @mnt: its mount, once it is registered
  *
  * A front end with a device node has a @name and @can_punch_hole only.
  */

@@ -29,8 +29,8 @@
  * @count: number of pages
  * @high: limit for @count; zero while the CPU is offline
  * @batch: number of pages to refill with, unless a request is larger
- * @lengths: bit n is set if @lists[n] is not empty
- * @lists: runs of n + 1 pages
+ * @lengths: bit n is set if element n of @lists is not empty
+ * @lists: runs by length; element n is for n + 1 pages
  */
 struct exmem_pcp {
 	spinlock_t lock;	/* see above */

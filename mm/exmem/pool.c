@@ -270,9 +270,9 @@ const nodemask_t *exmem_pool_nodemask(void)
 }
 
 /**
- * exmem_read_stats - the pool in figures
+ * exmem_read_stats - statistics of the pool
  * @nodes: nodes of the pool to add up
- * @stats: filled in; while the pool is in use, not all of one moment
+ * @stats: filled in; not a consistent snapshot while the pool is in use
  *
  * Context: Any context.
  */
@@ -316,8 +316,8 @@ bool exmem_active(void)
 /**
  * exmem_clear_free_pages - clear free pages that another kernel may have used
  *
- * Context: Process context. May sleep. The caller knows that no page is in use, and
- * that none is going to be meanwhile.
+ * Context: Process context. May sleep. The caller guarantees that no page is in use
+ * meanwhile.
  */
 void exmem_clear_free_pages(void)
 {

@@ -7,13 +7,13 @@
 #include <linux/nodemask_types.h>
 
 /**
- * struct exmem_stats - the pool, or some nodes of it, in figures
+ * struct exmem_stats - statistics of the pool, or of some of its nodes
  * @total: all pages
  * @free: pages that can be allocated, those in per-CPU caches included
  * @peak: highest number of pages ever allocated or cached at one time; over several
  *	nodes, the sum of their peaks
  * @poisoned: pages that were retired, because memory_failure() marked them
- * @failed: requests that failed for want of pages
+ * @failed: requests that failed for lack of pages
  * @splits_pmd: PMD-sized direct map leaves that were split at boot
  * @splits_pud: PUD-sized direct map leaves that were split at boot
  */

@@ -140,9 +140,9 @@ unsigned long exmem_nodes_free(const nodemask_t *nodes)
 }
 
 /**
- * exmem_node_read_stats - one node's part of the pool in figures
+ * exmem_node_read_stats - statistics of one node's part of the pool
  * @nid: node with a part of the pool
- * @stats: filled in; while the pool is in use, not all of one moment
+ * @stats: filled in; not a consistent snapshot while the pool is in use
  *
  * Context: Any context.
  */
@@ -468,8 +468,8 @@ bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void
 /**
  * exmem_clear_regions - clear all pages of all regions but the poisoned ones
  *
- * Context: Process context. May sleep. The caller knows that no page is allocated,
- * and that none is going to be meanwhile.
+ * Context: Process context. May sleep. The caller guarantees that no page is allocated
+ * meanwhile.
  */
 void exmem_clear_regions(void)
 {

@@ -18,7 +18,7 @@
 extern nodemask_t exmem_pool_nodes;
 
 /**
- * struct exmem_node_stats - one node's part of the pool in figures
+ * struct exmem_node_stats - statistics of one node's part of the pool
  * @total: number of pages; never changes after boot
  * @free: pages that are neither allocated nor in a per-CPU cache nor poisoned
  * @peak: highest number of pages ever allocated or cached at one time

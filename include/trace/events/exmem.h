@@ -23,7 +23,7 @@ DECLARE_EVENT_CLASS(exmem_pages,
 			      __entry->nid, __entry->nr, __get_str(caller))
 );
 
-/* Contiguous pages that become an object's. The caller is the front end. */
+/* Contiguous pages, allocated to an object. The caller is the front end. */
 DEFINE_EVENT(exmem_pages, exmem_alloc,
 	     TP_PROTO(struct page *page, unsigned long nr, const char *caller),
 	     TP_ARGS(page, nr, caller)
