@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory that has been in use for a while, made in seconds. What it looks like
- * is seen in /proc/buddyinfo, /proc/pagetypeinfo, and extfrag/ in debugfs.
+ * Age memory in seconds: make it look as if it had been in use for a while. See
+ * /proc/buddyinfo, /proc/pagetypeinfo, and extfrag/ in debugfs for the result.
  */
 #ifndef _PERF_SCRIPTS_AGE_H
 #define _PERF_SCRIPTS_AGE_H
@@ -16,7 +16,7 @@
 #define AGE_PAGE		4096
 #define AGE_PIPE_PAGES		256
 
-/* Free memory in MiB: all, and what of it lies in blocks of 2 MiB and more. */
+/* Free memory in MiB: all of it, and the part in blocks of at least 2 MiB */
 static inline void free_blocks(long *all, long *large)
 {
 	FILE *f = fopen("/proc/buddyinfo", "r");
@@ -45,10 +45,10 @@ static inline void free_blocks(long *all, long *large)
 }
 
 /*
- * memfd_secret takes its pages where the kernel's own go, and the kernel keeps
- * those apart from what programs use. So what ages here are kernel pages: half
- * of the memory goes into pipes, each page into a random one, and a quarter of
- * that is freed again in random order. It lasts as long as the process.
+ * memfd_secret allocates unmovable pages, and the kernel groups these apart from
+ * the pages of programs. So age unmovable pages: fill half of the memory through
+ * pipes, each page in a random pipe, and free a quarter of that in random order.
+ * The pages live as long as the process.
  */
 static inline bool age_memory(unsigned int seed)
 {

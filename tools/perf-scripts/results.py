@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Read and write a results file, for all that make one or use it.
+"""Read, check and write results files.
 
-A metric is a figure with a name. Its identity is all its fields but those in ABOUT, which say
-what the figure is like: the same identity in two files is the same measurement.
+A metric is a figure with a name. All its fields but those in ABOUT are its identity: metrics of
+two files with the same identity are the same measurement.
 """
 
 import json
@@ -15,12 +15,12 @@ FORMAT = "exmem-perf 1"
 SIZES = ("1G", "2M", "4K")
 HOLE = "-"
 ABOUT = ("value", "unit", "better", "noisy", "spread")
-# Neither a terminal nor XML can take these.
+# Invalid in XML, or unsafe on a terminal
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Error(Exception):
-    """What is wrong with a results file, in one line."""
+    """An error in a results file; the message is one line."""
 
 
 def require(truth, complaint):
@@ -33,7 +33,7 @@ def identity(metric):
 
 
 def label(metric):
-    """The identity as one writes it for compare --threshold: NAME.KEY=VALUE..."""
+    """The identity in the syntax of compare --threshold: NAME.KEY=VALUE..."""
     keys = (f".{k}={v}" for k, v in metric.items() if k not in ABOUT and k != "name")
     return metric["name"] + "".join(keys)
 
@@ -70,7 +70,7 @@ def check_metric(metric):
     name = label(metric)
     require(is_number(metric.get("value")), f"{name}: the value is not a number")
     require(isinstance(metric.get("unit"), str), f"{name}: no unit")
-    require(metric.get("better") in ("lower", "higher"), f"{name}: is lower better, or higher?")
+    require(metric.get("better") in ("lower", "higher"), f"{name}: better is neither lower nor higher")
     require(isinstance(metric.get("noisy", False), bool), f"{name}: noisy is not true or false")
     require(is_number(metric.get("spread", 0)), f"{name}: the spread is not a number")
 
@@ -97,11 +97,11 @@ def is_strip(strip):
 def check_scenario(scenario):
     require(isinstance(scenario, dict) and isinstance(scenario.get("name"), str),
             f"a scenario without a name: {scenario}")
-    require(isinstance(scenario.get("title", ""), str), f"{scenario['name']}: a strange title")
+    require(isinstance(scenario.get("title", ""), str), f"{scenario['name']}: the title is not a string")
     for part, is_right in (("leaves", is_leaves), ("strip", is_strip)):
         moments = scenario.get(part, {})
         require(isinstance(moments, dict) and moments.keys() <= {"before", "after"}
-                and all(map(is_right, moments.values())), f"{scenario['name']}: strange {part}")
+                and all(map(is_right, moments.values())), f"{scenario['name']}: malformed {part}")
 
 
 def check(data):
@@ -123,7 +123,7 @@ def no_constant(name):
 
 
 def load(path):
-    """The results in a file, checked. Raises Error."""
+    """Read and check a file. Raises Error."""
     try:
         with open(path, encoding="utf-8") as file:
             data = json.load(file, parse_constant=no_constant)
@@ -149,7 +149,7 @@ def metric(name, value, unit, better="lower", **keys):
 
 
 def revision():
-    """Of these scripts, if git knows them."""
+    """The revision of these scripts, if they are in a git repository."""
     here = os.path.dirname(os.path.abspath(__file__))
     try:
         found = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"],
@@ -160,7 +160,7 @@ def revision():
 
 
 def number(value):
-    """For people: 12 345, or a fraction with three digits that count."""
+    """Format for people: 12 345, or three significant digits."""
     if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}".replace(",", "\u00a0")
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
@@ -175,7 +175,7 @@ def metrics(data, name):
 
 
 def others(metric, *known):
-    """What identifies a metric besides the fields that are known."""
+    """The rest of a metric's identity, without its name and known fields."""
     left = [str(v) for k, v in metric.items() if k not in (*ABOUT, "name", *known)]
     return ", ".join(left)
 
@@ -186,7 +186,7 @@ def workload(metric):
 
 
 def walks(data):
-    """{TLB: {workload: {scenario: value}}}, where a TLB of '' is that of the hardware."""
+    """{TLB: {workload: {scenario: value}}}; the TLB is '' for counts of the hardware."""
     tables = {}
     for m in metrics(data, "walks"):
         row = tables.setdefault(str(m.get("tlb", "")), {}).setdefault(workload(m), {})
@@ -199,7 +199,7 @@ def unit(data, name):
 
 
 def series(data, name, x):
-    """{kind: [(x, value)]} of all metrics of a name that have x."""
+    """{kind: [(x, value)]} of all metrics called name that have x."""
     lines = {}
     for m in metrics(data, name):
         if is_number(m.get(x)) and m[x] > 0 and m["value"] > 0:

@@ -4,13 +4,12 @@
  *
  * scenario [--age SEED] [--secrets KIND:COUNT] -- COMMAND [ARG...]
  *
- * --age      memory that has been in use for a while, see age.h
- * --secrets  so many pages with secrets, each of its own: of memfd_secret as it is
- *            without a pool, or of exmem
+ * --age      age memory first, see age.h
+ * --secrets  hold COUNT secrets, an object of one page each; KIND is memfd_secret
+ *            (never from the pool) or exmem
  *
- * A process of its own holds all of that until the command has ended, so that nothing
- * of it shows in the command's own figures. Exits with the command's status. Needs
- * root.
+ * Another process holds the memory until the command has ended, so that it does not
+ * affect the command's own figures. Exits with the command's status. Needs root.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -44,7 +43,7 @@ static void hold_secret(void)
 	close(fd);
 }
 
-/* memfd_secret heeds RLIMIT_MEMLOCK even where mlock(2) does not, and raises SIGBUS. */
+/* memfd_secret enforces RLIMIT_MEMLOCK even where mlock(2) does not, by SIGBUS. */
 static void lift_limits(void)
 {
 	long most = number_in("/proc/sys/fs/nr_open");
@@ -55,7 +54,7 @@ static void lift_limits(void)
 		err(1, "setrlimit");
 }
 
-/* Tell the parent by @ready that all is there, and keep it. */
+/* Create the state, notify the parent through @ready, and hold the state. */
 static void hold(int ready)
 {
 	lift_limits();
@@ -68,7 +67,7 @@ static void hold(int ready)
 	pause();
 }
 
-/* As a shell has it: what it returned, or 128 and the signal. */
+/* As in a shell: the exit status, or 128 plus the signal */
 static int status_of(pid_t pid)
 {
 	int status;
@@ -96,7 +95,7 @@ static pid_t start_holder(void)
 	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
-		errx(1, "the state could not be made: status %d", status_of(pid));
+		errx(1, "the state could not be created: status %d", status_of(pid));
 	close(ready[0]);
 	return pid;
 }
@@ -123,7 +122,7 @@ static void parse_secrets(const char *arg)
 	if (!strcmp(kind, "memfd_secret"))
 		front = EXMEM_FRONT_SECRETMEM;
 	else if (strcmp(kind, "exmem"))
-		errx(2, "secrets are of memfd_secret or of exmem, not of %s", kind);
+		errx(2, "unknown kind of secrets: %s", kind);
 }
 
 int main(int argc, char **argv)
@@ -133,7 +132,7 @@ int main(int argc, char **argv)
 		{ "secrets", required_argument, NULL, 's' },
 		{ }
 	};
-	long from_the_pool;
+	long from_pool;
 	pid_t holder;
 	int opt, rc;
 
@@ -153,11 +152,11 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		errx(2, "usage: scenario [--age SEED] [--secrets KIND:COUNT] -- COMMAND...");
 
-	from_the_pool = number_in(SECRETMEM_SYSCTL);
+	from_pool = number_in(SECRETMEM_SYSCTL);
 	if (front == EXMEM_FRONT_SECRETMEM)
 		memfd_secret_from_pool(false);
 	holder = start_holder();
-	if (from_the_pool == 1)
+	if (from_pool == 1)
 		memfd_secret_from_pool(true);
 	rc = run(argv + optind);
 	kill(holder, SIGKILL);

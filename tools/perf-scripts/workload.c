@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Workloads that live on the direct map: most of what the kernel touches for them is
- * memory that it finds there, spread over as much of it as the table below says.
+ * Workloads that live on the direct map: most of the memory that the kernel touches
+ * for them is there, spread widely.
  *
- * workload list                    their names, as far as they can run here
- * workload prepare DIR NAME SEED   make what NAME needs in DIR, a tmpfs
- * workload run DIR NAME SEED       so many steps to get warm, and as many more
+ * workload list                    print the names of those that can run here
+ * workload prepare DIR NAME SEED   create the files of NAME in DIR, a tmpfs
+ * workload run DIR NAME SEED       run steps to warm up, then as many again
  *
- * Each step takes pages, sockets or files at random, by SEED. Where the environment
- * has TLB_MODEL_PORT, the name of a virtio port, the page tables go there and markers
- * tell the TLB model what to count: the second half of the steps.
+ * Each step picks pages, sockets or files at random, from SEED. If the environment has
+ * TLB_MODEL_PORT, the name of a virtio port, write the page tables there, and have
+ * the TLB model count the second half of the steps.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -56,7 +56,7 @@ static void check(bool ok, const char *what)
 		err(1, "%s", what);
 }
 
-/* Page cache: two files, records of one, and pages of it that are copied to the other */
+/* Page cache: read records of one file, copy its pages to another */
 static int files[2];
 
 static void prepare_file(const char *name)
@@ -101,7 +101,7 @@ static void copy_page(void)
 	check(pwrite(files[1], buffer, PAGE, random_below(FILE_PAGES) * PAGE) == PAGE, "pwrite");
 }
 
-/* Messages: each to one of many, which always has as many queued */
+/* Messages: to one of many queues, whose length stays the same */
 static int ends[PIPES][2];
 
 static void open_pipes(void)
@@ -140,7 +140,7 @@ static void pass_through_socket(void)
 	pass_message(SOCKETS, SOCKET_MESSAGE);
 }
 
-/* Slab: inodes and names, of which one is looked up, and one made and removed */
+/* Slab: look up a name; remove and create an inode and its name */
 static const char *name_of(unsigned long i)
 {
 	static char name[32];
@@ -156,7 +156,7 @@ static void prepare_tree(void)
 	for (int i = 0; i < DIRECTORIES; i++) {
 		snprintf(name, sizeof(name), "d%d", i);
 		if (mkdir(name, 0700))
-			return;	/* it is there */
+			return;	/* prepared before */
 	}
 	for (int i = 0; i < FILES; i++)
 		check(!mknod(name_of(i), S_IFREG | 0600, 0), "mknod");
@@ -213,11 +213,11 @@ static void nothing(void)
 {
 }
 
-/* What a workload spreads over is its working set; see Documentation. */
+/* For their working sets see Documentation/admin-guide/mm/exclusive_memory_perf.rst. */
 static const struct workload {
 	const char *name;
-	void (*prepare)(void);		/* what stays in the directory */
-	void (*begin)(void);		/* what goes with the process */
+	void (*prepare)(void);		/* files, which stay */
+	void (*begin)(void);		/* state of the process */
 	void (*step)(void);
 	int steps;
 } workloads[] = {
@@ -251,13 +251,13 @@ static bool is_perf(const struct workload *w)
 	return !strncmp(w->name, "perf-", strlen("perf-"));
 }
 
-/* A perf may be there and not run: some distributions have one for each kernel. */
+/* perf may be installed and not run: some distributions have one per kernel. */
 static void list(void)
 {
 	bool perf = !system("perf bench syscall basic -l 1 >/dev/null 2>&1");
 
 	if (!perf)
-		warnx("perf bench does not run: its workloads are left out");
+		warnx("perf bench does not run: skipping its workloads");
 	for (size_t i = 0; i < NR_WORKLOADS; i++)
 		if (perf || !is_perf(&workloads[i]))
 			puts(workloads[i].name);
@@ -268,7 +268,7 @@ static const struct workload *find(const char *name)
 	for (size_t i = 0; i < NR_WORKLOADS; i++)
 		if (!strcmp(workloads[i].name, name))
 			return &workloads[i];
-	errx(2, "no workload is called %s", name);
+	errx(2, "no such workload: %s", name);
 }
 
 static void more_files(void)

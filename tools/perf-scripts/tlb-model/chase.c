@@ -2,11 +2,11 @@
 /*
  * chase PORT ROUNDS SIZE:COUNT[:store|:cross|:warm]...
  *
- * For each argument: map COUNT pages of SIZE (4K, 2M, 1G) next to each other, tell
- * the TLB model through the virtio port called PORT, and load from each once a round,
- * in turn, or store to it, or load from the end of one and the start of the next at
- * once, or have only what comes after the first round counted. The pages are one page
- * of memory, mapped many times.
+ * For each argument: map COUNT pages of SIZE (4K, 2M, 1G) next to each other, send the
+ * map to the TLB model through the virtio port called PORT, and load from each page
+ * in turn, once per round. "store" stores instead, "cross" loads across the boundary of
+ * two pages, and "warm" does not count the first round. All pages map the same page
+ * of memory.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -51,7 +51,7 @@ static void access_pages(const char *pages, const char *end, long size, const ch
 		access(p);
 }
 
-/* The C library has no names for these sizes. */
+/* The C library does not define these flags. */
 static unsigned int memfd_flags(const char *size)
 {
 	if (!strcmp(size, "2M"))

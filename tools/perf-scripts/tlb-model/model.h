@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * For workloads of the kernel: tell the TLB model which leaves map memory, and what to
- * count. Does nothing without TLB_MODEL_PORT in the environment.
+ * For workloads of the kernel: send the page tables to the TLB model, and control its
+ * counting. Does nothing without TLB_MODEL_PORT in the environment.
  */
 #ifndef TLB_MODEL_MODEL_H
 #define TLB_MODEL_MODEL_H
@@ -15,7 +15,6 @@
 
 static FILE *model_port;
 
-/* From one file to the other, to the end. */
 static inline void copy_stream(FILE *from, FILE *to)
 {
 	char part[4096];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The virtio port by which a program in a guest tells the TLB model what is mapped. */
+/* The virtio port through which a program in a guest sends its map to the TLB model */
 #ifndef TLB_MODEL_PORT_H
 #define TLB_MODEL_PORT_H
 

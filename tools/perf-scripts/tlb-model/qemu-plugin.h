@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is used of QEMU's interface for TCG plugins, version 1. Distributions have
- * plugins enabled in QEMU, but don't package its header.
+ * The part that we use of QEMU's interface for TCG plugins, version 1. Distributions
+ * enable plugins in QEMU, but don't package its header.
  */
 #ifndef TLB_MODEL_QEMU_PLUGIN_H
 #define TLB_MODEL_QEMU_PLUGIN_H
@@ -40,11 +40,11 @@ enum qemu_plugin_op {
 	QEMU_PLUGIN_INLINE_ADD_U64,
 };
 
-/* Of the plugin */
+/* Defined by the plugin */
 extern int qemu_plugin_version;
 int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
 
-/* Of QEMU */
+/* Defined by QEMU */
 void qemu_plugin_reset(uint64_t id, void (*cb)(uint64_t id));
 void qemu_plugin_register_atexit_cb(uint64_t id, void (*cb)(uint64_t id, void *data),
 				    void *data);
