@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Small things that the tests of exclusive memory share. */
+/* Helpers that the tests of exclusive memory share. */
 #ifndef _SELFTESTS_EXMEM_H
 #define _SELFTESTS_EXMEM_H
 
@@ -23,6 +23,12 @@
 #define EXMEM_DEV	"/dev/exclusive_memory"
 #define EXMEM_SYSFS	"/sys/kernel/mm/exmem/"
 #define TRACING		"/sys/kernel/tracing/"
+#define PAGE_TABLES	"/sys/kernel/debug/page_tables/kernel"
+
+/* The tracepoints in events/exmem. */
+#define EVENT_ALLOC		"exmem_alloc"
+#define EVENT_FREE		"exmem_free"
+#define EVENT_ALLOC_FAIL	"exmem_alloc_fail"
 
 #define PAGE		4096UL
 
@@ -59,6 +65,27 @@ static inline long exmem_free(void)
 	return exmem_value("free_pages");
 }
 
+/* The pages that can be allocated: all but the poisoned ones. */
+static inline long exmem_usable(void)
+{
+	return exmem_total() - exmem_value("poisoned_pages");
+}
+
+/* For tests of a fixture that has noted exmem_usable() as .usable. */
+#define used()	(self->usable - exmem_free())
+
+/* The reason why a test that needs root and so many pages can't run here, or NULL. */
+static inline const char *exmem_missing(long pages)
+{
+	if (geteuid())
+		return "needs root";
+	if (exmem_total() <= 0)
+		return "needs a pool: boot with exmem=64M";
+	if (exmem_usable() < pages)
+		return "needs a larger pool: boot with exmem=64M";
+	return NULL;
+}
+
 /* One value of one node's part of the pool, or -1. */
 static inline long exmem_node_value(int nid, const char *name)
 {
@@ -68,7 +95,7 @@ static inline long exmem_node_value(int nid, const char *name)
 	return exmem_value(path);
 }
 
-/* The number behind a name in a file of "name number" lines, or -1. */
+/* The number after a name in a file of "name number" lines, or -1. */
 static inline long named_value(const char *path, const char *name)
 {
 	size_t len = strlen(name);
@@ -88,11 +115,27 @@ static inline long named_value(const char *path, const char *name)
 	return value;
 }
 
+/* A field of the descriptor's fdinfo, or -1. */
+static inline long object_info(int fd, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return named_value(path, name);
+}
+
+/* Splits of direct-map leaves since boot. */
+static inline long direct_map_splits(void)
+{
+	return named_value("/proc/vmstat", "direct_map_level2_splits") +
+	       named_value("/proc/vmstat", "direct_map_level3_splits");
+}
+
 struct exmem_range {
 	unsigned long start, end;
 };
 
-/* The ranges that the boot lines name. Returns how many. */
+/* The physical ranges of the pool, from the boot log. Returns their number. */
 static inline int exmem_ranges(struct exmem_range *ranges, int max)
 {
 	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), nr = 0;
@@ -112,6 +155,37 @@ static inline int exmem_ranges(struct exmem_range *ranges, int max)
 	return nr;
 }
 
+/*
+ * Add up the bytes of a physical range that the page tables describe in the direct map,
+ * and those that they map. Returns false if there is nothing to read.
+ */
+static inline bool direct_map_has(const struct exmem_range *range, unsigned long *seen,
+				  unsigned long *mapped)
+{
+	unsigned long from, to, base = 0;
+	FILE *f = fopen(PAGE_TABLES, "r");
+	bool direct_map = false;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, "---["))
+			direct_map = strstr(line, "Low Kernel Mapping");
+		if (!direct_map || sscanf(line, "0x%lx-0x%lx", &from, &to) != 2)
+			continue;
+		if (!base)
+			base = from;
+		from = from - base > range->start ? from - base : range->start;
+		to = to - base < range->end ? to - base : range->end;
+		if (from >= to)
+			continue;
+		*seen += to - from;
+		if (strstr(line, " RW ") || strstr(line, " ro "))
+			*mapped += to - from;
+	}
+	return f && !fclose(f);
+}
+
+/* Write @text to a file. */
 static inline bool put(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_TRUNC);
@@ -121,7 +195,13 @@ static inline bool put(const char *path, const char *text)
 	return ok;
 }
 
-/* Empty the trace, and let the pool's events begin or end. */
+/* Is there a trace with the pool's events? */
+static inline bool exmem_can_trace(void)
+{
+	return !access(TRACING "events/exmem/enable", W_OK);
+}
+
+/* Clear the trace and enable the pool's events. */
 static inline bool exmem_trace_on(void)
 {
 	return put(TRACING "trace", "\n") && put(TRACING "events/exmem/enable", "1");
@@ -132,7 +212,7 @@ static inline bool exmem_trace_off(void)
 	return put(TRACING "events/exmem/enable", "0");
 }
 
-/* How many lines of the trace have both texts, or -1. */
+/* The number of lines of the trace that have both texts, or -1. */
 static inline int traced(const char *one, const char *other)
 {
 	FILE *f = fopen(TRACING "trace", "r");
@@ -147,19 +227,40 @@ static inline int traced(const char *one, const char *other)
 	return n;
 }
 
+/* An event of the trace: pages that were allocated. */
+struct exmem_alloc {
+	unsigned long pfn, count;
+	char caller[16];
+};
+
+/* Read the next alloc event whose line has @text, too. */
+static inline bool next_alloc(FILE *trace, const char *text, struct exmem_alloc *alloc)
+{
+	char line[512], *event;
+
+	while (trace && fgets(line, sizeof(line), trace)) {
+		event = strstr(line, ": " EVENT_ALLOC ": ");
+		if (event && strstr(line, text))
+			return sscanf(event, ": " EVENT_ALLOC
+				      ": pfn=%lx node=%*d count=%lu caller=%15s", &alloc->pfn,
+				      &alloc->count, alloc->caller) == 3;
+	}
+	return false;
+}
+
 static inline void *exmem_map(int fd, size_t pages, size_t pgoff)
 {
 	return mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, pgoff * PAGE);
 }
 
-/* The ways to get exclusive memory. */
+/* The front ends. */
 enum exmem_front {
 	EXMEM_FRONT_DEVICE,
 	EXMEM_FRONT_MMAP,
 	EXMEM_FRONT_SECRETMEM,
 };
 
-/* An object of @size bytes, where one is opened; -1 where not. */
+/* A descriptor of a new object of @size bytes, or -1 from a front end without descriptors. */
 static inline int exmem_front_open(enum exmem_front front, size_t size)
 {
 	int fd;
@@ -175,7 +276,7 @@ static inline int exmem_front_open(enum exmem_front front, size_t size)
 	}
 }
 
-/* The first @size bytes of it, at @at unless that is NULL. */
+/* Map the first @size bytes of the object, at @at unless that is NULL. */
 static inline void *exmem_front_map(enum exmem_front front, int fd, void *at, size_t size, int prot)
 {
 	int flags = MAP_SHARED_VALIDATE | (at ? MAP_FIXED : 0);
@@ -185,27 +286,41 @@ static inline void *exmem_front_map(enum exmem_front front, int fd, void *at, si
 	return mmap(at, size, prot, flags, fd, 0);
 }
 
-/* For tests of a fixture whose variants are these ways, as .front. */
+/* As exmem_missing(), for a front end that the administrator may have turned off. */
+static inline const char *exmem_front_missing(enum exmem_front front, long pages)
+{
+	const char *missing = exmem_missing(pages);
+
+	if (missing)
+		return missing;
+	if (front == EXMEM_FRONT_MMAP && number_in("/proc/sys/vm/exmem_mmap") != 1)
+		return "needs vm.exmem_mmap=1";
+	if (front == EXMEM_FRONT_SECRETMEM && number_in("/proc/sys/vm/exmem_secretmem") != 1)
+		return "needs vm.exmem_secretmem=1";
+	return NULL;
+}
+
+/* For tests of a fixture whose variants name their front end as .front. */
 #define has_fd()	(variant->front != EXMEM_FRONT_MMAP)
 #define open_front(n)	exmem_front_open(variant->front, (n) * PAGE)
 #define map_front(fd, n) \
 	exmem_front_map(variant->front, fd, NULL, (n) * PAGE, PROT_READ | PROT_WRITE)
 
-/* Where memfd_secret() takes its memory, if there is a choice. */
+/* Choose where new memfd_secret() files allocate, if there is a choice. */
 static inline void memfd_secret_from_pool(bool from_the_pool)
 {
 	put("/proc/sys/vm/exmem_secretmem", from_the_pool ? "1" : "0");
 }
 
-/* Give back @pages pages of an object of the device, from page @page on. */
-static inline int exmem_drop(int fd, unsigned long page, unsigned long pages)
+/* Punch a hole of @pages pages into an object of the device, from page @page on. */
+static inline int exmem_punch_hole(int fd, unsigned long page, unsigned long pages)
 {
 	struct exclusive_memory_range range = { page * PAGE, pages * PAGE };
 
 	return ioctl(fd, EXCLUSIVE_MEMORY_DROP, &range);
 }
 
-/* A message of one byte, with room for one descriptor. */
+/* A message of one byte with room for one descriptor. */
 struct fd_message {
 	struct msghdr head;
 	struct iovec part;
@@ -238,7 +353,7 @@ static inline bool send_fd(int sock, int fd)
 	return sendmsg(sock, &m.head, 0) == 1;
 }
 
-/* The descriptor that comes with the next message, or -1. */
+/* Receive the descriptor of the next message, or -1. */
 static inline int receive_fd(int sock)
 {
 	struct fd_message m;
@@ -258,7 +373,7 @@ static inline void exmem_fault(int sig)
 	siglongjmp(exmem_on_fault, sig);
 }
 
-/* The signal that reading, or writing @value to, @p raises, or 0. */
+/* Write @value to @p, or read it if @value is negative. Returns the signal raised, or 0. */
 static inline int touch(char *p, int value)
 {
 	static bool caught;
@@ -279,13 +394,15 @@ static inline int touch(char *p, int value)
 	return 0;
 }
 
-/* Does the first line of the file hold @text? */
-static inline bool file_has(const char *path, const char *text)
+/* Does a line of the file contain @text? */
+static inline bool file_contains(const char *path, const char *text)
 {
-	char line[256] = "";
+	char line[256];
 	FILE *f = fopen(path, "r");
-	bool found = f && fgets(line, sizeof(line), f) && strstr(line, text);
+	bool found = false;
 
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, text);
 	if (f)
 		fclose(f);
 	return found;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Whatever allocation fails inside open(), mmap() and others that have to do with
- * exclusive memory, the call fails cleanly and leaves nothing behind. Needs root, exmem=8M or more,
- * and CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC with debugfs.
+ * Fault injection: whichever allocation inside open(), mmap(), mremap() or ftruncate() fails,
+ * the call fails cleanly and leaves nothing behind.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,28 +14,16 @@
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define MAX_NTH		500
 
-static bool write_file(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, value, strlen(value)) == strlen(value);
-	close(fd);
-	return ok;
-}
-
 static bool allow_faults(void)
 {
-	return write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
-	       write_file("/sys/kernel/debug/failslab/verbose", "0") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
-	       write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+	return put("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       put("/sys/kernel/debug/failslab/verbose", "0") &&
+	       put("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       put("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       put("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 }
 
-/* Make the @nth allocation from now on fail; 0 stops. Returns what was left. */
+/* Make the @nth allocation from now on fail; 0 stops. Returns what is left to count. */
 static int fail_nth(int fd, int nth)
 {
 	char buf[16] = "";
@@ -54,7 +41,7 @@ static int fail_nth(int fd, int nth)
 FIXTURE(faults)
 {
 	int nth;
-	long total;
+	long usable;
 };
 
 static void set_node_mode(mode_t mode)
@@ -63,15 +50,18 @@ static void set_node_mode(mode_t mode)
 		perror(EXMEM_DEV);
 }
 
-/* Each test runs without privileges, so that what is charged shows, too. */
+/* Each test runs without privileges, so that a charge that stays is seen, too. */
 FIXTURE_SETUP(faults)
 {
 	struct rlimit limit = { 2000 * PAGE, 2000 * PAGE };
+	const char *missing = exmem_missing(2048);
 
-	self->total = exmem_total();
-	ASSERT_EQ(exmem_free(), self->total);
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
 	if (!allow_faults())
-		SKIP(return, "needs fault injection");
+		SKIP(return, "needs fault injection: CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC");
 	self->nth = open(FAIL_NTH, O_RDWR);
 	ASSERT_GE(self->nth, 0);
 	set_node_mode(0666);
@@ -100,16 +90,16 @@ TEST_F(faults, open)
 		if (left)
 			break;
 	}
-	/* It came through at last, after it had failed for want of memory. */
+	/* It succeeded in the end, after it had failed. */
 	EXPECT_LT(i, MAX_NTH);
 	EXPECT_GE(fd, 0);
 	EXPECT_GT(failures, 0);
 }
 
 /*
- * Three holes and two that are filled, over several regions and page tables:
- * runs are added, pages mapped and page tables allocated in turns. The limit
- * on locked memory is too low for a second time: a charge that stayed shows.
+ * Three holes are filled around two extents, over several regions and page tables: extents
+ * are added, pages mapped and page tables allocated in turns. The limit on locked memory is
+ * too low for twice the pages: a charge that stays is seen.
  */
 TEST_F_TIMEOUT(faults, mmap, 300)
 {
@@ -130,7 +120,7 @@ TEST_F_TIMEOUT(faults, mmap, 300)
 		if (p == MAP_FAILED) {
 			failures++;
 			EXPECT_EQ(errno, ENOMEM);
-			EXPECT_EQ(exmem_free(), self->total - 2);
+			EXPECT_EQ(exmem_free(), self->usable - 2);
 		} else {
 			EXPECT_TRUE(all_bytes(p, 0, 1300 * PAGE));
 			memset(p, 0x5a, 1300 * PAGE);
@@ -139,13 +129,13 @@ TEST_F_TIMEOUT(faults, mmap, 300)
 		munmap(low, PAGE);
 		munmap(high, PAGE);
 		close(fd);
-		ASSERT_EQ(exmem_free(), self->total);
+		ASSERT_EQ(exmem_free(), self->usable);
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 5);
 }
 
-/* As much as the limit allows, in place of something else. A charge that stayed shows. */
+/* More than half the limit replaces another mapping: a charge that stays is seen. */
 TEST_F_TIMEOUT(faults, map_exclusive, 300)
 {
 	int i, left = 0, failures = 0;
@@ -160,26 +150,26 @@ TEST_F_TIMEOUT(faults, map_exclusive, 300)
 		if (p == MAP_FAILED) {
 			failures++;
 			EXPECT_EQ(errno, ENOMEM);
-			EXPECT_EQ(exmem_free(), self->total);
+			EXPECT_EQ(exmem_free(), self->usable);
 		} else {
-			EXPECT_EQ(exmem_free(), self->total - 1300);
+			EXPECT_EQ(exmem_free(), self->usable - 1300);
 		}
 		munmap(old, 1300 * PAGE);
-		ASSERT_EQ(exmem_free(), self->total);
+		ASSERT_EQ(exmem_free(), self->usable);
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 5);
 }
 
-/* Is anything mapped there? */
+/* Is there a mapping at @p? */
 static bool is_mapped(char *p)
 {
 	return !msync(p, PAGE, MS_ASYNC);
 }
 
 /*
- * When mremap() can't remove the old mapping, both stay. What goes is what neither
- * shows any more, whichever is unmapped first.
+ * When mremap() can't remove the old mapping, both stay. A page is freed once neither maps it,
+ * whichever is unmapped first.
  */
 TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 {
@@ -193,7 +183,7 @@ TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 		ASSERT_EQ(fail_nth(self->nth, i), 0);
 		q = mremap(p + 3 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 		left = fail_nth(self->nth, 0);
-		EXPECT_EQ(exmem_free(), self->total - 10);
+		EXPECT_EQ(exmem_free(), self->usable - 10);
 		failures += q == MAP_FAILED;
 		both += q != MAP_FAILED && is_mapped(p + 3 * PAGE);
 		if (i % 2 && q != MAP_FAILED) {
@@ -202,17 +192,17 @@ TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 			munmap(p + 3 * PAGE, 7 * PAGE);
 		} else {
 			munmap(p, 10 * PAGE);
-			EXPECT_EQ(exmem_free(), self->total - (q == MAP_FAILED ? 0 : 4));
+			EXPECT_EQ(exmem_free(), self->usable - (q == MAP_FAILED ? 0 : 4));
 			munmap(to, 4 * PAGE);
 		}
-		ASSERT_EQ(exmem_free(), self->total);
+		ASSERT_EQ(exmem_free(), self->usable);
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 0);
 	EXPECT_GT(both, 0);
 }
 
-/* A file gets its size. If what is beyond can't be cut off, it goes with the file. */
+/* ftruncate() sets the size. Pages beyond the end that it can't free go with the file. */
 TEST_F_TIMEOUT(faults, memfd_secret, 300)
 {
 	int i, fd, left = 0, failures = 0;
@@ -226,11 +216,11 @@ TEST_F_TIMEOUT(faults, memfd_secret, 300)
 			failures++;
 		left = fail_nth(self->nth, 0);
 		if (left)
-			EXPECT_EQ(exmem_free(), self->total - 1);
+			EXPECT_EQ(exmem_free(), self->usable - 1);
 		if (p != MAP_FAILED)
 			munmap(p, 10 * PAGE);
 		close(fd);
-		ASSERT_EQ(exmem_free(), self->total);
+		ASSERT_EQ(exmem_free(), self->usable);
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 3);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The invariants of exclusive memory, one by one, by their numbers in
- * Documentation/mm/exmem.rst. Needs root, debugfs with the kernel's page tables,
- * tracefs with kprobes, and a pool that nobody else uses: exmem=64M.
+ * Documentation/mm/exmem.rst.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,18 +21,21 @@ FIXTURE(invariant)
 {
 	struct exmem_range ranges[16];
 	int nr_ranges;
-	long total;
+	long total, usable;
 	int fd;
 };
 
 FIXTURE_SETUP(invariant)
 {
+	const char *missing = exmem_missing(2048);
 	unsigned long bytes = 0;
 	int i;
 
+	if (missing)
+		SKIP(return, "%s", missing);
 	self->total = exmem_total();
-	ASSERT_GE(self->total, 2048);
-	ASSERT_EQ(exmem_free(), self->total);
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
 	self->nr_ranges = exmem_ranges(self->ranges, ARRAY_SIZE(self->ranges));
 	for (i = 0; i < self->nr_ranges; i++)
 		bytes += self->ranges[i].end - self->ranges[i].start;
@@ -46,34 +48,6 @@ FIXTURE_TEARDOWN(invariant)
 {
 }
 
-/* Bytes from @start to @end that the page tables know, and those they map. */
-static void ask_page_tables(unsigned long start, unsigned long end, unsigned long *seen,
-			    unsigned long *mapped)
-{
-	FILE *f = fopen("/sys/kernel/debug/page_tables/kernel", "r");
-	unsigned long from, to, base = 0;
-	bool direct_map = false;
-	char line[256];
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strstr(line, "---["))
-			direct_map = strstr(line, "Low Kernel Mapping");
-		if (!direct_map || sscanf(line, "0x%lx-0x%lx", &from, &to) != 2)
-			continue;
-		if (!base)
-			base = from;
-		from = from - base > start ? from - base : start;
-		to = to - base < end ? to - base : end;
-		if (from >= to)
-			continue;
-		*seen += to - from;
-		if (strstr(line, " RW ") || strstr(line, " ro "))
-			*mapped += to - from;
-	}
-	if (f)
-		fclose(f);
-}
-
 static bool in_direct_map(const struct exmem_range *ranges, int nr, unsigned long *mapped)
 {
 	unsigned long seen = 0, all = 0;
@@ -81,36 +55,38 @@ static bool in_direct_map(const struct exmem_range *ranges, int nr, unsigned lon
 
 	*mapped = 0;
 	for (i = 0; i < nr; i++) {
-		ask_page_tables(ranges[i].start, ranges[i].end, &seen, mapped);
+		if (!direct_map_has(&ranges[i], &seen, mapped))
+			return true;
 		all += ranges[i].end - ranges[i].start;
 	}
-	/* Not to have looked is no proof. */
+	/* What was not seen is not known to be absent. */
 	return *mapped || seen != all;
 }
 
 TEST_F_TIMEOUT(invariant, 1_never_in_the_direct_map, 300)
 {
-	unsigned long seen = 0, mapped;
+	const struct exmem_range ordinary = { 16UL << 20, 18UL << 20 };
+	unsigned long seen = 0, mapped = 0;
 	char *p;
 
-	/* Ordinary memory is found there. */
-	mapped = 0;
-	ask_page_tables(16UL << 20, 18UL << 20, &seen, &mapped);
+	if (access(PAGE_TABLES, R_OK))
+		SKIP(return, "needs " PAGE_TABLES);
+	ASSERT_TRUE(direct_map_has(&ordinary, &seen, &mapped));
 	EXPECT_EQ(seen, 2UL << 20);
 	EXPECT_EQ(mapped, 2UL << 20);
 
 	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
 	EXPECT_EQ(mapped, 0);
-	p = exmem_map(self->fd, self->total, 0);
+	p = exmem_map(self->fd, self->usable, 0);
 	ASSERT_NE(p, MAP_FAILED);
-	memset(p, 1, self->total * PAGE);
+	memset(p, 1, self->usable * PAGE);
 	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
-	munmap(p, self->total * PAGE);
+	munmap(p, self->usable * PAGE);
 	close(self->fd);
 	EXPECT_FALSE(in_direct_map(self->ranges, self->nr_ranges, &mapped));
 }
 
-/* Take, touch and give back one object through its own device file. */
+/* Allocate, touch and free an object of the device. */
 static bool cycle(long pages)
 {
 	int fd = open(EXMEM_DEV, O_RDWR);
@@ -124,7 +100,7 @@ static bool cycle(long pages)
 	return true;
 }
 
-/* The same with MAP_EXCLUSIVE, in two parts. */
+/* The same with MAP_EXCLUSIVE, freed in two parts. */
 static bool exclusive_cycle(long pages)
 {
 	char *p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, pages * PAGE,
@@ -154,19 +130,13 @@ static bool secret_cycle(void)
 	return true;
 }
 
-/* Kernel-range flushes that this process asked for and the trace has seen. */
+/* Kernel-range flushes of this process in the trace. */
 static int flushes(void)
 {
 	char me[16];
 
 	snprintf(me, sizeof(me), "-%d ", getpid());
 	return traced(me, ": exmem_test_");
-}
-
-static long splits(void)
-{
-	return named_value("/proc/vmstat", "direct_map_level2_splits") +
-	       named_value("/proc/vmstat", "direct_map_level3_splits");
 }
 
 #define PROBES	TRACING "kprobe_events"
@@ -177,25 +147,27 @@ TEST_F_TIMEOUT(invariant, 2_no_split_and_no_shootdown, 300)
 	long before, n;
 	int i;
 
+	if (access(PROBES, W_OK) || exmem_front_missing(EXMEM_FRONT_SECRETMEM, 1))
+		SKIP(return, "needs kprobes, tracefs and vm.exmem_secretmem=1");
 	ASSERT_TRUE(put(PROBES, "p:exmem_test_range flush_tlb_kernel_range\n"
 				"p:exmem_test_all flush_tlb_all\n"));
 	ASSERT_TRUE(put(TRACING "trace", "\n"));
 	ASSERT_TRUE(put(ENABLE, "1"));
 	/* Arming a probe may split a leaf. */
-	before = splits();
+	before = direct_map_splits();
 	ASSERT_GE(before, 0);
 	for (i = 0; i < 500; i++) {
 		ASSERT_TRUE(cycle(1));
 		ASSERT_TRUE(cycle(1 + i % 100));
 		ASSERT_TRUE(exclusive_cycle(1 + i % 100));
 	}
-	ASSERT_TRUE(cycle(self->total));
+	ASSERT_TRUE(cycle(self->usable));
 	n = flushes();
-	EXPECT_EQ(splits(), before);
-	/* With memory from the pool, memfd_secret(2) does not do it either. */
+	EXPECT_EQ(direct_map_splits(), before);
+	/* Neither does memfd_secret(2) with memory from the pool. */
 	EXPECT_TRUE(secret_cycle());
 	EXPECT_EQ(flushes(), n);
-	/* With other memory it does it all the time: the probes work. */
+	/* Without it flushes every time: the probes work. */
 	memfd_secret_from_pool(false);
 	EXPECT_TRUE(secret_cycle());
 	EXPECT_GT(flushes(), n);
@@ -205,17 +177,64 @@ TEST_F_TIMEOUT(invariant, 2_no_split_and_no_shootdown, 300)
 	EXPECT_EQ(n, 0);
 }
 
-/* Whoever had a page, and however it ended: who gets it next finds zeroes. */
+#define STEADY_PAGES	100000
+#define STEADY_HOLDERS	256
+
+/* Objects of all sizes come and go, and the direct map stays as it is. */
+TEST_F_TIMEOUT(invariant, 2_no_split_in_steady_state, 600)
+{
+	long before = direct_map_splits();
+	long map4k = named_value("/proc/meminfo", "DirectMap4k");
+	long map2m = named_value("/proc/meminfo", "DirectMap2M");
+	long held = 0, out = 0, n;
+	struct { char *p; long n; } holder[STEADY_HOLDERS] = {};
+	int i, fd;
+
+	ASSERT_GE(before, 0);
+	ASSERT_GE(map4k, self->total * 4);
+	srand(1);
+	while (out < STEADY_PAGES) {
+		i = rand() % STEADY_HOLDERS;
+		if (holder[i].p) {
+			munmap(holder[i].p, holder[i].n * PAGE);
+			holder[i].p = NULL;
+			held -= holder[i].n;
+			continue;
+		}
+		n = 1 + rand() % 100;
+		if (held + n > self->usable)
+			continue;
+		fd = open(EXMEM_DEV, O_RDWR);
+		holder[i].p = exmem_map(fd, n, 0);
+		ASSERT_NE(holder[i].p, MAP_FAILED);
+		close(fd);
+		holder[i].p[0] = 1;
+		holder[i].p[n * PAGE - 1] = 1;
+		holder[i].n = n;
+		held += n;
+		out += n;
+	}
+	EXPECT_EQ(exmem_free(), self->usable - held);
+	for (i = 0; i < STEADY_HOLDERS; i++)
+		if (holder[i].p)
+			munmap(holder[i].p, holder[i].n * PAGE);
+	EXPECT_EQ(exmem_free(), self->usable);
+	EXPECT_EQ(direct_map_splits(), before);
+	EXPECT_EQ(named_value("/proc/meminfo", "DirectMap4k"), map4k);
+	EXPECT_EQ(named_value("/proc/meminfo", "DirectMap2M"), map2m);
+}
+
+/* The next owner of a page finds zeroes, however the last one ended. */
 TEST_F(invariant, 3_free_pages_are_zero)
 {
-	char *p = exmem_map(self->fd, self->total, 0);
+	char *p = exmem_map(self->fd, self->usable, 0);
 	int status;
 	pid_t pid;
 
 	ASSERT_NE(p, MAP_FAILED);
-	EXPECT_TRUE(all_bytes(p, 0, self->total * PAGE));
-	memset(p, 0x5a, self->total * PAGE);
-	munmap(p, self->total * PAGE);
+	EXPECT_TRUE(all_bytes(p, 0, self->usable * PAGE));
+	memset(p, 0x5a, self->usable * PAGE);
+	munmap(p, self->usable * PAGE);
 	close(self->fd);
 
 	pid = fork();
@@ -231,14 +250,14 @@ TEST_F(invariant, 3_free_pages_are_zero)
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	ASSERT_TRUE(WIFSIGNALED(status));
 
-	p = exmem_map(open(EXMEM_DEV, O_RDWR), self->total, 0);
+	p = exmem_map(open(EXMEM_DEV, O_RDWR), self->usable, 0);
 	ASSERT_NE(p, MAP_FAILED);
-	EXPECT_TRUE(all_bytes(p, 0, self->total * PAGE));
+	EXPECT_TRUE(all_bytes(p, 0, self->usable * PAGE));
 }
 
 #define OBJECTS	32
 
-/* What is in use is known here: the rest has to be free. */
+/* The pages in use are known here: the others must be free. */
 TEST_F_TIMEOUT(invariant, 4_the_figures_add_up, 300)
 {
 	struct { char *p; long n; } obj[OBJECTS] = {};
@@ -257,7 +276,7 @@ TEST_F_TIMEOUT(invariant, 4_the_figures_add_up, 300)
 			fd = open(EXMEM_DEV, O_RDWR);
 			obj[j].p = exmem_map(fd, n, 0);
 			obj[j].n = n;
-			ASSERT_EQ(obj[j].p == MAP_FAILED, used + n > self->total);
+			ASSERT_EQ(obj[j].p == MAP_FAILED, used + n > self->usable);
 			if (obj[j].p == MAP_FAILED)
 				obj[j].p = NULL;
 			else
@@ -268,10 +287,10 @@ TEST_F_TIMEOUT(invariant, 4_the_figures_add_up, 300)
 	}
 }
 
-/* Every page of the pool in some process's hands, each with a name on it. */
+/* Four processes own all pages, and each page names its owner. */
 TEST_F(invariant, 5_a_page_has_one_owner)
 {
-	long share = self->total / 4, i, n;
+	long share = self->usable / 4, i, n;
 	int go[2], pids[4], status;
 	char *p, c;
 
@@ -286,7 +305,7 @@ TEST_F(invariant, 5_a_page_has_one_owner)
 			_exit(1);
 		for (i = 0; i < share; i++)
 			*(long *)(p + i * PAGE) = n << 32 | i;
-		/* All have written before anybody looks. */
+		/* All have written before anyone reads. */
 		if (read(go[0], &c, 1) < 0)
 			_exit(2);
 		for (i = 0; i < share; i++)
@@ -295,16 +314,16 @@ TEST_F(invariant, 5_a_page_has_one_owner)
 		_exit(0);
 	}
 	close(go[0]);
-	for (i = 0; i < 1000 && exmem_free() > self->total % 4; i++)
+	for (i = 0; i < 1000 && exmem_free() > self->usable % 4; i++)
 		usleep(10000);
-	EXPECT_EQ(exmem_free(), self->total % 4);
+	EXPECT_EQ(exmem_free(), self->usable % 4);
 	sleep(1);
 	close(go[1]);
 	for (n = 0; n < 4; n++) {
 		ASSERT_EQ(waitpid(pids[n], &status, 0), pids[n]);
 		EXPECT_EQ(status, 0);
 	}
-	EXPECT_EQ(exmem_free(), self->total);
+	EXPECT_EQ(exmem_free(), self->usable);
 }
 
 static long faults(void)
@@ -317,26 +336,26 @@ static long faults(void)
 
 TEST_F(invariant, 6_a_mapping_never_faults)
 {
-	char *p = exmem_map(self->fd, self->total - 10, 0);
+	char *p = exmem_map(self->fd, self->usable - 10, 0);
 	int other = open(EXMEM_DEV, O_RDWR);
 	long before, i;
 
 	ASSERT_NE(p, MAP_FAILED);
-	/* Nothing is kept of a request that failed. */
+	/* A request that failed keeps nothing. */
 	EXPECT_EQ(exmem_map(other, 11, 0), MAP_FAILED);
 	EXPECT_EQ(errno, ENOMEM);
 	EXPECT_EQ(exmem_free(), 10);
-	EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
+	EXPECT_EQ(exmem_map(self->fd, self->usable + 1, 0), MAP_FAILED);
 	EXPECT_EQ(errno, ENOMEM);
 	EXPECT_EQ(exmem_free(), 10);
 
 	before = faults();
-	for (i = 0; i < self->total - 10; i++)
+	for (i = 0; i < self->usable - 10; i++)
 		p[i * PAGE] = 1;
 	EXPECT_EQ(faults(), before);
 }
 
-/* Pages of the pool for which /proc/kpageflags has @flag. */
+/* The number of pages in the ranges that have @flag in /proc/kpageflags. */
 static long with_flag(const struct exmem_range *ranges, int nr, int flag)
 {
 	int fd = open("/proc/kpageflags", O_RDONLY), i;
@@ -364,16 +383,16 @@ TEST_F_TIMEOUT(invariant, 7_apart_from_the_page_allocator, 300)
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_OFFLINE), self->total);
 		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_BUDDY), 0);
-		/* There is ordinary memory, but not for this. */
-		EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
+		/* There is ordinary memory, and none of it is used. */
+		EXPECT_EQ(exmem_map(self->fd, self->usable + 1, 0), MAP_FAILED);
 		EXPECT_EQ(errno, ENOMEM);
-		EXPECT_GT(named_value("/proc/meminfo", "MemFree"), self->total * 4);
+		EXPECT_GT(named_value("/proc/meminfo", "MemFree"), self->usable * 4);
 
-		p = exmem_map(self->fd, self->total, 0);
+		p = exmem_map(self->fd, self->usable, 0);
 		ASSERT_NE(p, MAP_FAILED);
 		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_OFFLINE), self->total);
 		EXPECT_EQ(with_flag(self->ranges, self->nr_ranges, KPF_BUDDY), 0);
-		munmap(p, self->total * PAGE);
+		munmap(p, self->usable * PAGE);
 		close(self->fd);
 		self->fd = open(EXMEM_DEV, O_RDWR);
 	}

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory and the caller's NUMA policy. Needs root, two nodes with CPUs
- * and memory, and a pool on both: exmem=64M.
+ * The NUMA policy of the caller: which node's part of the pool pages come from.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,17 +24,24 @@ static int set_policy(int mode, unsigned long nodes)
 FIXTURE(numa)
 {
 	int fd;
-	long total[NODES];
+	long usable[NODES];
 };
 
 FIXTURE_SETUP(numa)
 {
+	const char *missing = exmem_missing(1);
 	int nid;
 
+	if (missing)
+		SKIP(return, "%s", missing);
 	for (nid = 0; nid < NODES; nid++) {
-		self->total[nid] = exmem_node_value(nid, "total_pages");
-		ASSERT_GE(self->total[nid], 2048);
-		ASSERT_EQ(exmem_node_value(nid, "free_pages"), self->total[nid]);
+		if (exmem_node_value(nid, "total_pages") <= 0)
+			SKIP(return, "needs two nodes, and a pool on both");
+		self->usable[nid] = exmem_node_value(nid, "total_pages") -
+				    exmem_node_value(nid, "poisoned_pages");
+		if (self->usable[nid] < 2048)
+			SKIP(return, "needs a larger pool: boot with exmem=64M");
+		ASSERT_EQ(exmem_node_value(nid, "free_pages"), self->usable[nid]);
 	}
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
@@ -46,26 +52,28 @@ FIXTURE_TEARDOWN(numa)
 }
 
 /* Pages of a node that are in use. */
-static long used_of(const long *total, int nid)
+static long used_of(const long *usable, int nid)
 {
-	return total[nid] - exmem_node_value(nid, "free_pages");
+	return usable[nid] - exmem_node_value(nid, "free_pages");
 }
 
-#define used(nid)	used_of(self->total, nid)
+#define node_used(nid)	used_of(self->usable, nid)
 
 #define map(pages)	(exmem_map(self->fd, pages, 0) == MAP_FAILED ? -errno : 0)
 
 TEST_F(numa, figures_add_up)
 {
-	EXPECT_EQ(self->total[0] + self->total[1], exmem_total());
+	EXPECT_EQ(self->usable[0] + self->usable[1], exmem_usable());
+	EXPECT_EQ(exmem_node_value(0, "total_pages") + exmem_node_value(1, "total_pages"),
+		  exmem_total());
 	ASSERT_EQ(map(300), 0);
-	EXPECT_EQ(used(0) + used(1), 300);
-	EXPECT_EQ(exmem_free(), exmem_total() - 300);
+	EXPECT_EQ(node_used(0) + node_used(1), 300);
+	EXPECT_EQ(exmem_free(), exmem_usable() - 300);
 	EXPECT_EQ(exmem_value("peak_pages"),
 		  exmem_node_value(0, "peak_pages") + exmem_node_value(1, "peak_pages"));
 }
 
-/* Continue on some CPU of @nid. */
+/* Move to a CPU of @nid. */
 static bool run_on(unsigned int nid)
 {
 	unsigned int cpu, on;
@@ -82,7 +90,7 @@ static bool run_on(unsigned int nid)
 	return false;
 }
 
-/* Have a CPU of @nid keep some pages at hand. */
+/* Have the cache of a CPU of @nid filled. */
 static void fill_cache(unsigned int nid)
 {
 	int fd = open(EXMEM_DEV, O_RDWR);
@@ -96,7 +104,7 @@ static void fill_cache(unsigned int nid)
 	close(fd);
 }
 
-/* Without a policy pages come from the node that the CPU is on. */
+/* Without a policy pages come from the CPU's node. */
 TEST_F(numa, local_first)
 {
 	unsigned int cpu, nid;
@@ -110,18 +118,18 @@ TEST_F(numa, local_first)
 		if (sched_setaffinity(0, sizeof(set), &set))
 			continue;
 		ASSERT_EQ(syscall(SYS_getcpu, &cpu, &nid, NULL), 0);
-		before = used(nid);
+		before = node_used(nid);
 		ASSERT_NE(exmem_map(self->fd, 1, i * 200), MAP_FAILED);
 		ASSERT_NE(exmem_map(self->fd, 100, i * 200 + 100), MAP_FAILED);
-		EXPECT_EQ(used(nid), before + 101);
+		EXPECT_EQ(node_used(nid), before + 101);
 	}
-	EXPECT_GT(used(0), 0);
-	EXPECT_GT(used(1), 0);
+	EXPECT_GT(node_used(0), 0);
+	EXPECT_GT(node_used(1), 0);
 }
 
 TEST_F(numa, all_of_it_from_both)
 {
-	ASSERT_EQ(map(exmem_total()), 0);
+	ASSERT_EQ(map(exmem_usable()), 0);
 	EXPECT_EQ(exmem_free(), 0);
 }
 
@@ -134,24 +142,24 @@ TEST_F(numa, bind_never_leaves)
 	for (nid = 0; nid < NODES; nid++) {
 		ASSERT_EQ(set_policy(MPOL_BIND, 1UL << nid), 0);
 		failed = exmem_node_value(nid, "failed_requests");
-		EXPECT_EQ(map(self->total[nid] + 1), -ENOMEM);
-		EXPECT_EQ(used(nid), 0);
+		EXPECT_EQ(map(self->usable[nid] + 1), -ENOMEM);
+		EXPECT_EQ(node_used(nid), 0);
 		EXPECT_EQ(exmem_node_value(nid, "failed_requests"), failed + 1);
-		p = exmem_map(self->fd, self->total[nid], 0);
+		p = exmem_map(self->fd, self->usable[nid], 0);
 		ASSERT_NE(p, MAP_FAILED);
-		EXPECT_EQ(used(nid), self->total[nid]);
-		EXPECT_EQ(used(!nid), 0);
-		EXPECT_EQ(exmem_map(self->fd, 1, self->total[nid]), MAP_FAILED);
-		EXPECT_EQ(used(!nid), 0);
+		EXPECT_EQ(node_used(nid), self->usable[nid]);
+		EXPECT_EQ(node_used(!nid), 0);
+		EXPECT_EQ(exmem_map(self->fd, 1, self->usable[nid]), MAP_FAILED);
+		EXPECT_EQ(node_used(!nid), 0);
 
-		munmap(p, self->total[nid] * PAGE);
+		munmap(p, self->usable[nid] * PAGE);
 		close(self->fd);
 		self->fd = open(EXMEM_DEV, O_RDWR);
 		ASSERT_GE(self->fd, 0);
 	}
 }
 
-/* Small requests, too, whatever the caches of this CPU hold. */
+/* Small requests, too, whatever this CPU has cached. */
 TEST_F(numa, bind_one_by_one)
 {
 	int i, nid;
@@ -160,7 +168,7 @@ TEST_F(numa, bind_one_by_one)
 		ASSERT_EQ(set_policy(MPOL_BIND, 1UL << nid), 0);
 		for (i = 0; i < 200; i++)
 			ASSERT_NE(exmem_map(self->fd, 1, nid * 1000 + i), MAP_FAILED);
-		EXPECT_EQ(used(nid), 200);
+		EXPECT_EQ(node_used(nid), 200);
 	}
 }
 
@@ -173,12 +181,12 @@ TEST_F(numa, preferred_falls_back)
 	for (nid = 0; nid < NODES; nid++) {
 		ASSERT_EQ(set_policy(MPOL_PREFERRED, 1UL << nid), 0);
 		ASSERT_NE(exmem_map(self->fd, 100, nid * 100), MAP_FAILED);
-		EXPECT_EQ(used(nid), 100);
+		EXPECT_EQ(node_used(nid), 100);
 	}
-	/* All that the preferred node has, and the rest from the other. */
-	ASSERT_NE(exmem_map(self->fd, self->total[1], 1000), MAP_FAILED);
-	EXPECT_EQ(used(1), self->total[1]);
-	EXPECT_EQ(used(0), 200);
+	/* All of the preferred node, and the rest from the other. */
+	ASSERT_NE(exmem_map(self->fd, self->usable[1], 1000), MAP_FAILED);
+	EXPECT_EQ(node_used(1), self->usable[1]);
+	EXPECT_EQ(node_used(0), 200);
 }
 
 TEST_F(numa, preferred_many)
@@ -187,10 +195,10 @@ TEST_F(numa, preferred_many)
 	ASSERT_TRUE(run_on(0));
 	ASSERT_EQ(set_policy(MPOL_PREFERRED_MANY, 2), 0);
 	ASSERT_NE(exmem_map(self->fd, 100, 0), MAP_FAILED);
-	EXPECT_EQ(used(1), 100);
-	ASSERT_NE(exmem_map(self->fd, self->total[1], 100), MAP_FAILED);
-	EXPECT_EQ(used(1), self->total[1]);
-	EXPECT_EQ(used(0), 100);
+	EXPECT_EQ(node_used(1), 100);
+	ASSERT_NE(exmem_map(self->fd, self->usable[1], 100), MAP_FAILED);
+	EXPECT_EQ(node_used(1), self->usable[1]);
+	EXPECT_EQ(node_used(0), 100);
 }
 
 TEST_F(numa, interleave)
@@ -199,21 +207,21 @@ TEST_F(numa, interleave)
 
 	ASSERT_EQ(set_policy(MPOL_INTERLEAVE, 3), 0);
 	ASSERT_NE(exmem_map(self->fd, 64, 0), MAP_FAILED);
-	EXPECT_EQ(used(0), 32);
-	EXPECT_EQ(used(1), 32);
+	EXPECT_EQ(node_used(0), 32);
+	EXPECT_EQ(node_used(1), 32);
 	ASSERT_NE(exmem_map(self->fd, 2048, 1000), MAP_FAILED);
-	EXPECT_EQ(used(0), 32 + 1024);
-	EXPECT_EQ(used(1), 32 + 1024);
-	/* One by one they take turns, but with all else that this process allocates. */
+	EXPECT_EQ(node_used(0), 32 + 1024);
+	EXPECT_EQ(node_used(1), 32 + 1024);
+	/* Nodes take turns, but also for other allocations of this process. */
 	for (i = 0; i < 100; i++)
 		ASSERT_NE(exmem_map(self->fd, 1, 100 + i), MAP_FAILED);
-	EXPECT_GT(used(0), 32 + 1024 + 30);
-	EXPECT_GT(used(1), 32 + 1024 + 30);
-	/* More than there is: all that was dealt out goes back. */
+	EXPECT_GT(node_used(0), 32 + 1024 + 30);
+	EXPECT_GT(node_used(1), 32 + 1024 + 30);
+	/* More than there is: all of it is freed again. */
 	EXPECT_EQ(exmem_map(self->fd, exmem_free() + 1, 10000), MAP_FAILED);
 	EXPECT_EQ(errno, ENOMEM);
-	EXPECT_EQ(used(0) + used(1), 64 + 2048 + 100);
-	/* When one node is empty, the other has to do. */
+	EXPECT_EQ(node_used(0) + node_used(1), 64 + 2048 + 100);
+	/* When one node is empty, the other serves. */
 	EXPECT_NE(exmem_map(self->fd, exmem_free(), 10000), MAP_FAILED);
 }
 
@@ -221,7 +229,7 @@ TEST_F(numa, interleave_on_one)
 {
 	ASSERT_EQ(set_policy(MPOL_INTERLEAVE, 2), 0);
 	ASSERT_NE(exmem_map(self->fd, 700, 0), MAP_FAILED);
-	EXPECT_EQ(used(1), 700);
+	EXPECT_EQ(node_used(1), 700);
 }
 
 #define CGROUP	"/tmp/cg"
@@ -239,9 +247,9 @@ TEST_F(numa, cpuset)
 		    mkdir(CGROUP "/exmem", 0700) || !put(CGROUP "/exmem/cpuset.mems", "1") ||
 		    !put(CGROUP "/exmem/cgroup.procs", "0"))
 			_exit(1);
-		if (exmem_map(self->fd, 100, 0) == MAP_FAILED || used(1) != 100 ||
-		    exmem_map(self->fd, self->total[1], 100) != MAP_FAILED || errno != ENOMEM ||
-		    used(0))
+		if (exmem_map(self->fd, 100, 0) == MAP_FAILED || node_used(1) != 100 ||
+		    exmem_map(self->fd, self->usable[1], 100) != MAP_FAILED || errno != ENOMEM ||
+		    node_used(0))
 			_exit(2);
 		_exit(0);
 	}

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Pages that memory_failure() marked are never handed out again. Needs root,
- * debugfs, CONFIG_HWPOISON_INJECT and a pool: exmem=64M. The pages that this
- * program poisons are lost until the next boot.
+ * Pages that memory_failure() marked are never allocated again. Each run costs the pool a few
+ * pages until the next boot: they can't be unpoisoned, and all other tests count without them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,7 +12,7 @@
 
 #define INJECT	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 
-/* Map @nr pages, and note which pages the pool gave for it. */
+/* Map @nr pages, and trace which pages were allocated for that. */
 static char *map_traced(int fd, long nr)
 {
 	char *p;
@@ -24,28 +23,33 @@ static char *map_traced(int fd, long nr)
 	return exmem_trace_off() ? p : MAP_FAILED;
 }
 
-/* Is @pfn one of those? Or, if it is 0, which is the first? */
-static unsigned long given(unsigned long pfn)
+/* The first page of the traced allocations, or 0. */
+static unsigned long first_pfn(void)
 {
 	FILE *f = fopen(TRACING "trace", "r");
-	unsigned long from, nr, found = 0;
-	char line[512], *p;
+	struct exmem_alloc alloc = {};
 
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		p = strstr(line, " exmem_take: pfn=");
-		if (!p || sscanf(p, " exmem_take: pfn=%lx node=%*d count=%lu", &from, &nr) != 2)
-			continue;
-		if (!pfn)
-			found = from;
-		else if (pfn >= from && pfn < from + nr)
-			found = pfn;
-	}
+	next_alloc(f, "", &alloc);
+	if (f)
+		fclose(f);
+	return alloc.pfn;
+}
+
+/* Was @pfn among the traced allocations? */
+static bool allocated(unsigned long pfn)
+{
+	FILE *f = fopen(TRACING "trace", "r");
+	struct exmem_alloc alloc;
+	bool found = false;
+
+	while (!found && next_alloc(f, "", &alloc))
+		found = pfn >= alloc.pfn && pfn < alloc.pfn + alloc.count;
 	if (f)
 		fclose(f);
 	return found;
 }
 
-/* What it returns is about recovery: there is nothing to be recovered here. */
+/* The result of the write is about recovery, and there is nothing to recover. */
 static void poison(unsigned long pfn)
 {
 	char line[32];
@@ -62,6 +66,12 @@ FIXTURE(poison)
 
 FIXTURE_SETUP(poison)
 {
+	const char *missing = exmem_missing(1024);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (!exmem_can_trace() || access(INJECT, W_OK))
+		SKIP(return, "needs tracefs and " INJECT);
 	self->total = exmem_total();
 	self->free = exmem_free();
 	self->poisoned = exmem_value("poisoned_pages");
@@ -75,64 +85,69 @@ FIXTURE_TEARDOWN(poison)
 {
 }
 
-/* No mapping of all that is free has @pfn in it, and the figures add up. */
-#define expect_retired(pfn) do {								\
-	char *_p;										\
-												\
-	EXPECT_EQ(exmem_value("poisoned_pages"), self->poisoned + 1);				\
-	EXPECT_EQ(exmem_free(), self->free - 1);						\
-	EXPECT_EQ(exmem_map(self->fd, self->free, 0), MAP_FAILED);				\
-	EXPECT_EQ(errno, ENOMEM);								\
-	_p = map_traced(self->fd, self->free - 1);						\
-	ASSERT_NE(_p, MAP_FAILED);								\
-	EXPECT_TRUE(all_bytes(_p, 0, (self->free - 1) * PAGE));					\
-	EXPECT_NE(given(0), 0);									\
-	EXPECT_EQ(given(pfn), 0);								\
-	EXPECT_EQ(exmem_total(), exmem_value("poisoned_pages") + self->free - 1);		\
-} while (0)
+/*
+ * There were @free pages before @pfn was poisoned, and @poisoned ones. No mapping of all free
+ * pages contains @pfn now, and the figures add up.
+ */
+static void expect_retired(struct __test_metadata *_metadata, int fd, unsigned long pfn,
+			   long free, long poisoned)
+{
+	char *p;
+
+	EXPECT_EQ(exmem_value("poisoned_pages"), poisoned + 1);
+	EXPECT_EQ(exmem_free(), free - 1);
+	EXPECT_EQ(exmem_map(fd, free, 0), MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	p = map_traced(fd, free - 1);
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_TRUE(all_bytes(p, 0, (free - 1) * PAGE));
+	EXPECT_NE(first_pfn(), 0);
+	EXPECT_FALSE(allocated(pfn));
+	EXPECT_EQ(exmem_total(), exmem_value("poisoned_pages") + free - 1);
+}
 
 TEST_F(poison, in_use)
 {
 	char *p = map_traced(self->fd, 10);
-	unsigned long pfn = given(0) + 3;
+	unsigned long pfn = first_pfn() + 3;
 
 	ASSERT_NE(p, MAP_FAILED);
-	ASSERT_NE(given(pfn), 0);
+	ASSERT_TRUE(allocated(pfn));
 	memset(p, 0x5a, 10 * PAGE);
 	poison(pfn);
-	/* Still its owner's. */
+	/* The owner still has it. */
 	EXPECT_EQ(exmem_value("poisoned_pages"), self->poisoned);
 	munmap(p, 10 * PAGE);
 	close(self->fd);
 
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
-	expect_retired(pfn);
+	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
 }
 
 TEST_F(poison, while_free)
 {
 	char *p = map_traced(self->fd, 10);
-	unsigned long pfn = given(0) + 3;
+	unsigned long pfn = first_pfn() + 3;
 
 	ASSERT_NE(p, MAP_FAILED);
-	ASSERT_NE(given(pfn), 0);
+	ASSERT_TRUE(allocated(pfn));
 	munmap(p, 10 * PAGE);
 	close(self->fd);
 	poison(pfn);
 
-	/* It is found when it would be handed out. */
+	/* It is found when it would be allocated. */
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
 	EXPECT_EQ(exmem_map(self->fd, self->free, 0), MAP_FAILED);
-	expect_retired(pfn);
+	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
 }
 
-/* One page that is free in a cache: who asks for one gets another. */
+/* A page that is free in a CPU's cache: the next request is served from another. */
 TEST_F(poison, while_cached)
 {
 	char *p = map_traced(self->fd, 1);
-	unsigned long pfn = given(0);
+	unsigned long pfn = first_pfn();
 
 	ASSERT_NE(p, MAP_FAILED);
 	ASSERT_NE(pfn, 0);
@@ -144,18 +159,18 @@ TEST_F(poison, while_cached)
 	ASSERT_GE(self->fd, 0);
 	p = map_traced(self->fd, 1);
 	ASSERT_NE(p, MAP_FAILED);
-	EXPECT_NE(given(0), 0);
-	EXPECT_EQ(given(pfn), 0);
+	EXPECT_NE(first_pfn(), 0);
+	EXPECT_FALSE(allocated(pfn));
 	munmap(p, PAGE);
 	close(self->fd);
 
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
 	EXPECT_EQ(exmem_map(self->fd, self->free, 0), MAP_FAILED);
-	expect_retired(pfn);
+	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
 }
 
-/* No way to poison memory through a mapping of it: madvise() can't pin it. */
+/* madvise() can't poison exclusive memory: it can't pin it. */
 TEST_F(poison, not_by_madvise)
 {
 	char *p = exmem_map(self->fd, 1, 0);

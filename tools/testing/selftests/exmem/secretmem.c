@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * memfd_secret(2) with memory from the pool is memfd_secret(2) still. Needs root
- * and a pool that nobody else uses: exmem=64M.
+ * memfd_secret(2) with memory from the pool still behaves as memfd_secret(2).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,15 +14,18 @@
 
 FIXTURE(secretmem)
 {
-	long total;
+	long usable;
 	int fd;
 };
 
 FIXTURE_SETUP(secretmem)
 {
-	self->total = exmem_total();
-	ASSERT_GE(self->total, 2048);
-	ASSERT_EQ(exmem_free(), self->total);
+	const char *missing = exmem_front_missing(EXMEM_FRONT_SECRETMEM, 2048);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
 	self->fd = syscall(SYS_memfd_secret, 0);
 	ASSERT_GE(self->fd, 0);
 }
@@ -31,8 +33,6 @@ FIXTURE_SETUP(secretmem)
 FIXTURE_TEARDOWN(secretmem)
 {
 }
-
-#define used()	(self->total - exmem_free())
 
 TEST_F(secretmem, flags)
 {
@@ -53,7 +53,7 @@ TEST_F(secretmem, flags)
 	EXPECT_EQ(errno, EMFILE);
 }
 
-/* A size is set once, in bytes, and mappings end with its last page. */
+/* The size is set once, in bytes, and mappings end with its last page. */
 TEST_F(secretmem, size)
 {
 	struct stat st;
@@ -85,7 +85,7 @@ TEST_F(secretmem, size)
 	EXPECT_EQ(used(), 3);
 }
 
-/* Mapped while there is no size: what it may need one day is taken, and is there then. */
+/* Mapped before it has a size: the pages it may need later are allocated at once. */
 TEST_F(secretmem, mapped_before_it_has_a_size)
 {
 	char *p = exmem_map(self->fd, 4, 0), *all;
@@ -95,12 +95,12 @@ TEST_F(secretmem, mapped_before_it_has_a_size)
 	ASSERT_NE(p, MAP_FAILED);
 	EXPECT_EQ(used(), 4);
 	EXPECT_EQ(touch(p, -1), SIGBUS);
-	EXPECT_EQ(exmem_map(self->fd, self->total + 1, 0), MAP_FAILED);
+	EXPECT_EQ(exmem_map(self->fd, self->usable + 1, 0), MAP_FAILED);
 	EXPECT_EQ(errno, ENOMEM);
 	EXPECT_EQ(used(), 4);
 
-	/* Nobody else may have what is left. */
-	all = exmem_map(open(EXMEM_DEV, O_RDWR), self->total - 4, 0);
+	/* All other pages are in use, and yet every access succeeds. */
+	all = exmem_map(open(EXMEM_DEV, O_RDWR), self->usable - 4, 0);
 	ASSERT_NE(all, MAP_FAILED);
 	ASSERT_EQ(ftruncate(self->fd, 3 * PAGE), 0);
 	EXPECT_TRUE(all_bytes(p, 0, 3 * PAGE));
@@ -114,16 +114,8 @@ TEST_F(secretmem, mapped_before_it_has_a_size)
 	EXPECT_EQ(p[2 * PAGE], 43);
 }
 
-static long pages(int fd)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	return named_value(path, "pages");
-}
-
-/* What lies beyond the end goes when it is known: nobody can reach it any more. */
-TEST_F(secretmem, end_is_set)
+/* Pages beyond the end are freed when the size is set: nobody can reach them any more. */
+TEST_F(secretmem, end_frees)
 {
 	char *p = exmem_map(self->fd, 1000, 0), path[64];
 	int i, fd;
@@ -134,12 +126,12 @@ TEST_F(secretmem, end_is_set)
 	EXPECT_EQ(used(), 1000);
 	ASSERT_EQ(ftruncate(self->fd, 2 * PAGE + 1), 0);
 	EXPECT_EQ(used(), 3);
-	EXPECT_EQ(pages(self->fd), 3);
+	EXPECT_EQ(object_info(self->fd, "pages"), 3);
 	for (i = 0; i < 1000; i++)
 		EXPECT_EQ(touch(p + i * PAGE, 1), i < 3 ? 0 : SIGBUS);
 	EXPECT_EQ(used(), 3);
 
-	/* By name; in the second of two runs, with a hole before it. */
+	/* By name; in the second of two extents, with a hole before it. */
 	fd = syscall(SYS_memfd_secret, 0);
 	ASSERT_NE(exmem_map(fd, 5, 0), MAP_FAILED);
 	p = exmem_map(fd, 10, 10);
@@ -152,8 +144,8 @@ TEST_F(secretmem, end_is_set)
 	close(fd);
 }
 
-/* What was charged for them, too. */
-TEST_F(secretmem, end_is_set_and_paid)
+/* They are uncharged, too. */
+TEST_F(secretmem, end_uncharges)
 {
 	struct rlimit limit = { 100 * PAGE, 100 * PAGE };
 	int status;
@@ -170,8 +162,8 @@ TEST_F(secretmem, end_is_set_and_paid)
 	EXPECT_EQ(status, 0);
 }
 
-/* Who has no more than its name gives it a size when its memory is gone. */
-TEST_F(secretmem, end_is_set_too_late)
+/* The size is set by name when the last descriptor and mapping are gone. */
+TEST_F(secretmem, size_after_last_close)
 {
 	char *p = exmem_map(self->fd, 10, 0), path[64];
 	int by_name;
@@ -188,15 +180,15 @@ TEST_F(secretmem, end_is_set_too_late)
 	close(by_name);
 }
 
-/* What /proc calls the file. */
-static void link_of(int fd, char *link, size_t size)
+/* The file's name in /proc. */
+static void name_of(int fd, char *name, size_t size)
 {
 	char path[64];
 	ssize_t len;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	len = readlink(path, link, size - 1);
-	link[len < 0 ? 0 : len] = 0;
+	len = readlink(path, name, size - 1);
+	name[len < 0 ? 0 : len] = 0;
 }
 
 TEST_F(secretmem, no_file_io)
@@ -215,13 +207,13 @@ TEST_F(secretmem, no_file_io)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
 	EXPECT_EQ(open(path, O_RDWR), -1);
 	EXPECT_EQ(errno, ENXIO);
-	/* By path or by descriptor, a size is set once. */
+	/* By path, too, the size is set once. */
 	EXPECT_EQ(truncate(path, 0), -1);
 	EXPECT_EQ(errno, EINVAL);
 }
 
-/* A file of the old sort looks the same, and has none of the pool; and vice versa. */
-TEST_F(secretmem, apart_from_the_old)
+/* A file without memory from the pool looks the same, and uses none of it. */
+TEST_F(secretmem, same_as_without_the_pool)
 {
 	char *p, names[2][64];
 	struct statfs fs[2];
@@ -234,8 +226,8 @@ TEST_F(secretmem, apart_from_the_old)
 	ASSERT_GE(old, 0);
 	ASSERT_EQ(ftruncate(self->fd, PAGE), 0);
 	EXPECT_EQ(fcntl(old, F_GETFL), fcntl(self->fd, F_GETFL));
-	link_of(old, names[0], sizeof(names[0]));
-	link_of(self->fd, names[1], sizeof(names[1]));
+	name_of(old, names[0], sizeof(names[0]));
+	name_of(self->fd, names[1], sizeof(names[1]));
 	EXPECT_STREQ(names[0], names[1]);
 	ASSERT_EQ(fstat(old, &st[0]), 0);
 	ASSERT_EQ(fstat(self->fd, &st[1]), 0);
@@ -250,7 +242,7 @@ TEST_F(secretmem, apart_from_the_old)
 	ASSERT_NE(p, MAP_FAILED);
 	*p = 1;
 	EXPECT_EQ(used(), 0);
-	EXPECT_TRUE(file_has("/sys/power/disk", "[disabled]"));
+	EXPECT_TRUE(file_contains("/sys/power/disk", "[disabled]"));
 }
 
 TEST_HARNESS_MAIN

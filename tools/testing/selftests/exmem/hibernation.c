@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The system does not hibernate while exclusive memory is in use, whatever the front end.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/suspend_ioctls.h>
+#include <sys/ioctl.h>
+
+#include "exmem.h"
+#include "../kselftest_harness.h"
+
+FIXTURE(hibernation)
+{
+	long usable;
+};
+
+FIXTURE_VARIANT(hibernation)
+{
+	enum exmem_front front;
+};
+
+FIXTURE_VARIANT_ADD(hibernation, device) { .front = EXMEM_FRONT_DEVICE };
+FIXTURE_VARIANT_ADD(hibernation, map_exclusive) { .front = EXMEM_FRONT_MMAP };
+FIXTURE_VARIANT_ADD(hibernation, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
+
+FIXTURE_SETUP(hibernation)
+{
+	const char *missing = exmem_front_missing(variant->front, 1);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (access("/sys/power/disk", F_OK) || access("/dev/snapshot", F_OK))
+		SKIP(return, "needs a kernel that can hibernate");
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
+}
+
+FIXTURE_TEARDOWN(hibernation)
+{
+}
+
+TEST_F(hibernation, refused)
+{
+	char *p;
+
+	ASSERT_FALSE(file_contains("/sys/power/disk", "[disabled]"));
+	p = map_front(open_front(1), 1);
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_TRUE(file_contains("/sys/power/disk", "[disabled]"));
+	EXPECT_FALSE(put("/sys/power/state", "disk"));
+	EXPECT_EQ(errno, EPERM);
+}
+
+/* Pages may be allocated after the system was asked whether it may hibernate. */
+TEST_F(hibernation, no_image)
+{
+	int in_suspend, snapshot = open("/dev/snapshot", O_RDONLY), fd = open_front(1);
+	char *p;
+
+	ASSERT_GE(snapshot, 0);
+	p = map_front(fd, 1);
+	ASSERT_NE(p, MAP_FAILED);
+	*p = 42;
+	ASSERT_EQ(ioctl(snapshot, SNAPSHOT_FREEZE, 0), 0);
+	EXPECT_EQ(ioctl(snapshot, SNAPSHOT_CREATE_IMAGE, &in_suspend), -1);
+	EXPECT_EQ(errno, EBUSY);
+	EXPECT_EQ(ioctl(snapshot, SNAPSHOT_UNFREEZE, 0), 0);
+	EXPECT_EQ(*p, 42);
+	close(snapshot);
+}
+
+TEST_HARNESS_MAIN

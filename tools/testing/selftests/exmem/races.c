@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Threads and processes that map, unmap, move, resize and punch holes at the same time: no
+ * page may be left to two owners.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "exmem.h"
+#include "../kselftest_harness.h"
+
+FIXTURE(races)
+{
+	int fd;
+	long usable;
+};
+
+FIXTURE_SETUP(races)
+{
+	const char *missing = exmem_missing(2048);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
+	self->fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
+	ASSERT_GE(self->fd, 0);
+}
+
+FIXTURE_TEARDOWN(races)
+{
+}
+
+#define RACE_PAGES	64
+#define RACE_SECONDS	5
+
+static struct {
+	int fd;
+	bool stop;
+	long mapped, punched, checked, forked, wrong;
+	long unmapped, moved, remapped;
+} race;
+
+static bool stopped(void)
+{
+	return __atomic_load_n(&race.stop, __ATOMIC_RELAXED);
+}
+
+/* Map the object again and again, and write to it as long as that works. */
+static void *race_map(void *unused)
+{
+	int i;
+
+	while (!stopped()) {
+		char *p = exmem_map(race.fd, RACE_PAGES, 0);
+
+		if (p == MAP_FAILED)
+			continue;
+		race.mapped++;
+		for (i = 0; i < 4 * RACE_PAGES; i++)
+			touch(p + i % RACE_PAGES * PAGE, 0x5a);
+		munmap(p, RACE_PAGES * PAGE);
+	}
+	return NULL;
+}
+
+static void *race_punch(void *unused)
+{
+	while (!stopped())
+		race.punched += !exmem_punch_hole(race.fd, rand() % RACE_PAGES,
+						  1 + rand() % RACE_PAGES);
+	return NULL;
+}
+
+/* Allocate pages that others have freed: nobody may still write to them. */
+static void *race_check_zero(void *unused)
+{
+	while (!stopped()) {
+		int fd = open(EXMEM_DEV, O_RDWR);
+		char *p = exmem_map(fd, RACE_PAGES, 0);
+
+		if (p != MAP_FAILED) {
+			usleep(rand() % 1000);
+			race.wrong += !all_bytes(p, 0, RACE_PAGES * PAGE);
+			race.checked++;
+			munmap(p, RACE_PAGES * PAGE);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+/* Children map the object while it changes, and exit. */
+static void *race_fork(void *unused)
+{
+	while (!stopped()) {
+		char *p = exmem_map(race.fd, RACE_PAGES, 0);
+		pid_t pid = fork();
+
+		if (!pid) {
+			touch(p, 0x5a);
+			exmem_map(race.fd, RACE_PAGES, 1);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		munmap(p, RACE_PAGES * PAGE);
+		race.forked++;
+	}
+	return NULL;
+}
+
+#define MOST_THREADS	8
+
+/* Run all of @work at the same time for RACE_SECONDS. */
+static bool run_race(void *(*work[])(void *), size_t nr)
+{
+	pthread_t threads[MOST_THREADS];
+	size_t i, started = 0;
+
+	while (started < nr && started < MOST_THREADS &&
+	       !pthread_create(&threads[started], NULL, work[started], NULL))
+		started++;
+	sleep(RACE_SECONDS);
+	__atomic_store_n(&race.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	return started == nr;
+}
+
+/* A mapping that is being made must lose the pages of a hole that is being punched. */
+TEST_F(races, device)
+{
+	void *(*work[])(void *) = {
+		race_map, race_map, race_punch, race_punch, race_check_zero, race_fork
+	};
+
+	race.fd = self->fd;
+	ASSERT_TRUE(run_race(work, ARRAY_SIZE(work)));
+	EXPECT_EQ(race.wrong, 0);
+	EXPECT_GT(race.mapped, 10);
+	EXPECT_GT(race.punched, 10);
+	EXPECT_GT(race.checked, 10);
+	EXPECT_GT(race.forked, 2);
+	EXPECT_EQ(exmem_punch_hole(self->fd, 0, RACE_PAGES + 1), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* An address range that mmap() does not pick by itself. */
+#define ARENA_PAGES	64
+#define ARENA		0x200000000000UL
+
+/* A random part of the arena. */
+static char *any_part(size_t *size)
+{
+	int at = rand() % ARENA_PAGES;
+
+	*size = (1 + rand() % (ARENA_PAGES - at)) * PAGE;
+	return (char *)ARENA + at * PAGE;
+}
+
+static void *race_exclusive(void *unused)
+{
+	size_t size, i;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		if (exmem_front_map(EXMEM_FRONT_MMAP, -1, p, size, PROT_READ | PROT_WRITE) != p)
+			continue;
+		race.mapped++;
+		for (i = 0; i < size; i += PAGE)
+			touch(p + i, 0x5a);
+	}
+	return NULL;
+}
+
+static void *race_unmap(void *unused)
+{
+	size_t size;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		race.unmapped += !munmap(p, size);
+	}
+	return NULL;
+}
+
+static void *race_move(void *unused)
+{
+	size_t size, room;
+	char *p, *to;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		do {
+			to = any_part(&room);
+		} while (room < PAGE * 2);
+		if (size > room)
+			size = room;
+		race.moved += mremap(p, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+	}
+	return NULL;
+}
+
+static void *race_remap(void *unused)
+{
+	size_t size;
+	char *p;
+
+	while (!stopped()) {
+		p = any_part(&size);
+		race.remapped += !remap_file_pages(p, size, 0, rand() % 3, 0);
+	}
+	return NULL;
+}
+
+TEST_F(races, map_exclusive)
+{
+	void *(*work[])(void *) = {
+		race_exclusive, race_exclusive, race_unmap, race_move, race_move, race_remap,
+		race_check_zero
+	};
+
+	ASSERT_TRUE(run_race(work, ARRAY_SIZE(work)));
+	EXPECT_EQ(race.wrong, 0);
+	EXPECT_GT(race.mapped, 10);
+	EXPECT_GT(race.unmapped, 10);
+	EXPECT_GT(race.moved, 10);
+	EXPECT_GT(race.remapped, 2);
+	EXPECT_GT(race.checked, 10);
+	munmap((void *)ARENA, ARENA_PAGES * PAGE);
+	EXPECT_EQ(used(), 0);
+}
+
+/* One process sets the size of files that others are mapping. */
+struct sizes {
+	pthread_barrier_t begin, end;	/* of a round */
+	int fd;				/* in the first process */
+	bool stop;
+	long early, late;		/* mappings before and after the size was set */
+};
+
+#define MAPPERS	3
+
+static struct sizes *new_sizes(void)
+{
+	struct sizes *sizes = mmap(NULL, sizeof(*sizes), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t attr;
+
+	if (sizes == MAP_FAILED)
+		return NULL;
+	pthread_barrierattr_init(&attr);
+	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&sizes->begin, &attr, MAPPERS + 1);
+	pthread_barrier_init(&sizes->end, &attr, MAPPERS + 1);
+	return sizes;
+}
+
+/* Map @fd and touch all of it. Returns whether it has a size. */
+static bool map_and_touch(int fd)
+{
+	char *p = exmem_map(fd, RACE_PAGES, 0);
+	bool has_size;
+	int i;
+
+	if (p == MAP_FAILED)
+		return false;
+	has_size = !touch(p, 0x5a);
+	for (i = 1; has_size && i < RACE_PAGES; i++)
+		touch(p + i * PAGE, 0x5a);
+	munmap(p, RACE_PAGES * PAGE);
+	return has_size;
+}
+
+/* In a process of its own: threads would wait for each other in mmap(). */
+static void map_until_it_has_a_size(struct sizes *sizes)
+{
+	int fd, first = syscall(SYS_pidfd_open, getppid(), 0);
+
+	for (;;) {
+		pthread_barrier_wait(&sizes->begin);
+		if (sizes->stop)
+			_exit(0);
+		fd = syscall(SYS_pidfd_getfd, first, sizes->fd, 0);
+		if (fd < 0)
+			_exit(1);
+		while (!map_and_touch(fd))
+			__atomic_add_fetch(&sizes->early, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&sizes->late, 1, __ATOMIC_RELAXED);
+		close(fd);
+		pthread_barrier_wait(&sizes->end);
+	}
+}
+
+/* The number of things that are wrong with a file of @size pages after a round. */
+static int wrong_size(int fd, char *p, int size)
+{
+	int i, wrong = object_info(fd, "pages") != size;
+
+	for (i = 0; i < RACE_PAGES; i++)
+		wrong += touch(p + i * PAGE, -1) != (i < size ? 0 : SIGBUS);
+	return wrong;
+}
+
+/* Set the size of a file while others map it and touch it. */
+static bool size_round(struct sizes *sizes)
+{
+	int size = 1 + rand() % RACE_PAGES, wrong;
+	char *p;
+
+	sizes->fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+	p = exmem_map(sizes->fd, RACE_PAGES, 0);
+	if (p == MAP_FAILED)
+		return false;
+	pthread_barrier_wait(&sizes->begin);
+	usleep(rand() % 5000);
+	wrong = ftruncate(sizes->fd, size * PAGE);
+	pthread_barrier_wait(&sizes->end);
+	wrong += wrong_size(sizes->fd, p, size);
+	munmap(p, RACE_PAGES * PAGE);
+	close(sizes->fd);
+	return !wrong;
+}
+
+TEST_F(races, memfd_secret)
+{
+	time_t end = time(NULL) + RACE_SECONDS;
+	struct sizes *sizes = new_sizes();
+	int i, status, rounds, good = 0;
+
+	ASSERT_NE(sizes, NULL);
+	for (i = 0; i < MAPPERS; i++)
+		if (!fork())
+			map_until_it_has_a_size(sizes);
+	for (rounds = 0; time(NULL) < end; rounds++)
+		good += size_round(sizes);
+	sizes->stop = true;
+	pthread_barrier_wait(&sizes->begin);
+	for (i = 0; i < MAPPERS; i++) {
+		wait(&status);
+		EXPECT_EQ(status, 0);
+	}
+	EXPECT_EQ(good, rounds);
+	EXPECT_GT(rounds, 10);
+	EXPECT_GT(sizes->early, 10);
+	EXPECT_EQ(sizes->late, rounds * MAPPERS);
+	EXPECT_EQ(used(), 0);
+}
+
+TEST_HARNESS_MAIN
