@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Shared by the scripts in lab/: where things are, and how to speak.
+# Shared by the scripts in lab/: paths and messages.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# Build trees are big and can be made again; they are never part of the repository.
+# Build trees are large and reproducible: they are never part of the repository.
 build=${EXMEM_BUILD:-$root/build}
 kver=${KVER:-6.12}
 
@@ -11,12 +11,15 @@ say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
 src=$build/$kver/source
+# The kernel's own way to write TAP in shell, for tests that run from this repository.
+export KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
-# set_kernel VER: work on another kernel than the default
+# set_kernel VER: use another kernel than the default
 set_kernel() {
 	kver=$1
 	src=$build/$kver/source
+	KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 	[[ -d $root/patches/$kver ]] || die "no patches/$kver: this kernel is not supported"
 }

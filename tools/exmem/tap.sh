@@ -1,20 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# For tests that print TAP and have a directory $tmp.
+# For tests that have a directory $tmp: TAP as the kernel's selftests write it in shell. The
+# helpers are found in the kernel tree that this file is in, or where KTAP_HELPERS says.
 
-n=0 failed=0
+# shellcheck source=/dev/null
+. "${KTAP_HELPERS:-$(dirname "${BASH_SOURCE[0]}")/../testing/selftests/kselftest/ktap_helpers.sh}"
+ktap_print_header
 
-# holds NAME COMMAND...: one test, which passes if COMMAND does. Functions that are called
-# here have to look after errors: bash does not stop at one.
+# holds NAME COMMAND...: one test, which passes if COMMAND does. bash does not stop at errors
+# in a function that is called here: such functions return them.
 holds() {
 	local name=$1
 	shift
-	n=$((n + 1))
 	if "$@" >"$tmp/tap" 2>&1; then
-		echo "ok $n - $name"
+		ktap_test_pass "$name"
 	else
-		failed=$((failed + 1))
-		echo "not ok $n - $name"
+		ktap_test_fail "$name"
 		sed 's/^/# /' "$tmp/tap"
 	fi
+	count_results
+}
+
+# needs PROGRAM NAME COMMAND...: as holds, or a skip if there is no PROGRAM
+needs() {
+	local program=$1
+	shift
+	if command -v "$program" >/dev/null; then
+		holds "$@"
+	else
+		ktap_test_skip "$1"
+		echo "# there is no $program"
+	fi
+	count_results
+}
+
+# Results so far, and those that failed.
+n=0 failed=0
+# shellcheck disable=SC2034 # for those who use this
+count_results() { n=$((KTAP_TESTNO - 1)) failed=$KTAP_CNT_FAIL; }
+
+# finish: a plan of all results so far, and the exit status
+finish() {
+	ktap_set_plan $((KTAP_TESTNO - 1))
+	ktap_finished
 }
