@@ -36,7 +36,7 @@ needs() {
 
 # Results so far, and those that failed.
 n=0 failed=0
-# shellcheck disable=SC2034 # for those who use this
+# shellcheck disable=SC2034 # for the scripts that source this
 count_results() { n=$((KTAP_TESTNO - 1)) failed=$KTAP_CNT_FAIL; }
 
 # finish: a plan of all results so far, and the exit status

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What programs find on a kernel that has never heard of exclusive memory: the
- * call fails, instead of giving them ordinary memory. May be the first process
- * of a system, and ends it then.
+ * MAP_EXCLUSIVE on a kernel without exclusive memory: the call fails instead of mapping
+ * ordinary memory. Powers the system off if it is the first process.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,12 +28,12 @@ int main(void)
 	ksft_print_header();
 	ksft_set_plan(3);
 	ksft_test_result(map(MAP_SHARED_VALIDATE | MAP_EXCLUSIVE) == EINVAL,
-			 "the right way fails with EINVAL\n");
-	/* Why there is only one right way. */
+			 "MAP_SHARED_VALIDATE fails with EINVAL\n");
+	/* The reason why MAP_EXCLUSIVE needs MAP_SHARED_VALIDATE. */
 	ksft_test_result(map(MAP_SHARED | MAP_EXCLUSIVE) == 0,
-			 "MAP_SHARED gives ordinary memory\n");
+			 "MAP_SHARED maps ordinary memory\n");
 	ksft_test_result(map(MAP_PRIVATE | MAP_EXCLUSIVE) == 0,
-			 "MAP_PRIVATE gives ordinary memory\n");
+			 "MAP_PRIVATE maps ordinary memory\n");
 	ksft_print_cnts();
 	if (getpid() == 1)
 		reboot(RB_POWER_OFF);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * RLIMIT_MEMLOCK: exclusive memory is charged to the user who allocates it, from allocation
- * to free, whoever frees it.
+ * RLIMIT_MEMLOCK: exclusive memory is charged to the user who allocates it, until it is freed,
+ * even by another user.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "exmem.h"
-#include "../kselftest_harness.h"
+#define NEED_DEVICE_FIXTURE
+#include "fixtures.h"
 
 #define USER	4711
 #define LIMIT	1000
@@ -51,7 +50,7 @@ static bool can_allocate(long pages)
 	return p != MAP_FAILED && !munmap(p, pages * PAGE);
 }
 
-/* The pages charged to the caller's user, by what is left of the limit. */
+/* Find the number of pages charged to the caller: the limit less what it can allocate. */
 static long probe_charged(void)
 {
 	long low = 0, high = LIMIT + 1, mid;
@@ -324,29 +323,6 @@ TEST_F(charge, one_limit_for_a_user)
 	EXPECT_EQ(charged(), 0);
 }
 
-/* With objects that can be opened more than once, and have holes. */
-FIXTURE(device_charge)
-{
-	int fd;
-	long usable;
-};
-
-FIXTURE_SETUP(device_charge)
-{
-	const char *missing = exmem_missing(2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-	self->fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_GE(self->fd, 0);
-}
-
-FIXTURE_TEARDOWN(device_charge)
-{
-}
-
 static void become_nobody(void)
 {
 	if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
@@ -362,7 +338,7 @@ static int wait_status(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
 }
 
-TEST_F(device_charge, limit_spans_objects)
+TEST_F(device, limit_spans_objects)
 {
 	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
 	int other;
@@ -406,7 +382,7 @@ TEST_F(device_charge, limit_spans_objects)
 }
 
 /* Pages are uncharged when the last descriptor or mapping goes, every time. */
-TEST_F(device_charge, uncharged_every_time)
+TEST_F(device, uncharged_every_time)
 {
 	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
 	pid_t pid = fork();
@@ -439,7 +415,7 @@ TEST_F(device_charge, uncharged_every_time)
 }
 
 /* Pages are uncharged when the hole is punched, and only once. */
-TEST_F(device_charge, punch_hole_uncharges)
+TEST_F(device, punch_hole_uncharges)
 {
 	struct rlimit limit = { 50 * PAGE, 50 * PAGE };
 	int status;

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/exclusive_memory: the node, what open() makes, offsets, growth, fdinfo, and the ioctl
- * that punches holes. What any mapping does is in mapping.c.
+ * /dev/exclusive_memory: the node, opening it, offsets, growth, fdinfo, and the ioctl that
+ * punches holes. Tests of mappings, of any front end, are in mapping.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "exmem.h"
-#include "../kselftest_harness.h"
+#define NEED_DEVICE_FIXTURE
+#include "fixtures.h"
 
 #define SECRET	"what the kernel must not know"
 
@@ -24,28 +23,6 @@ TEST(absent_without_a_pool)
 	EXPECT_EQ(errno, ENOENT);
 	EXPECT_EQ(access(EXMEM_SYSFS, F_OK), -1);
 	EXPECT_EQ(errno, ENOENT);
-}
-
-FIXTURE(device)
-{
-	int fd;
-	long usable;
-};
-
-FIXTURE_SETUP(device)
-{
-	const char *missing = exmem_missing(2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-	self->fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_GE(self->fd, 0);
-}
-
-FIXTURE_TEARDOWN(device)
-{
 }
 
 TEST_F(device, node_mode)

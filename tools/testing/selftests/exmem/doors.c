@@ -788,7 +788,7 @@ TEST_F(door, gup)
 	}
 }
 
-/* A pinned page can be read and written by the one who pinned it. */
+/* A pinned page can be read and written through the pin. */
 TEST_F(door, gup_longterm)
 {
 	struct pin_longterm_test pin = { (uintptr_t)self->secret, PAGE };

@@ -23,6 +23,8 @@
 #define EXMEM_DEV	"/dev/exclusive_memory"
 #define EXMEM_SYSFS	"/sys/kernel/mm/exmem/"
 #define TRACING		"/sys/kernel/tracing/"
+#define SYSCTL_MMAP	"/proc/sys/vm/exmem_mmap"
+#define SYSCTL_SECRETMEM	"/proc/sys/vm/exmem_secretmem"
 #define PAGE_TABLES	"/sys/kernel/debug/page_tables/kernel"
 
 /* The tracepoints in events/exmem. */
@@ -293,9 +295,9 @@ static inline const char *exmem_front_missing(enum exmem_front front, long pages
 
 	if (missing)
 		return missing;
-	if (front == EXMEM_FRONT_MMAP && number_in("/proc/sys/vm/exmem_mmap") != 1)
+	if (front == EXMEM_FRONT_MMAP && number_in(SYSCTL_MMAP) != 1)
 		return "needs vm.exmem_mmap=1";
-	if (front == EXMEM_FRONT_SECRETMEM && number_in("/proc/sys/vm/exmem_secretmem") != 1)
+	if (front == EXMEM_FRONT_SECRETMEM && number_in(SYSCTL_SECRETMEM) != 1)
 		return "needs vm.exmem_secretmem=1";
 	return NULL;
 }
@@ -309,7 +311,7 @@ static inline const char *exmem_front_missing(enum exmem_front front, long pages
 /* Choose where new memfd_secret() files allocate, if there is a choice. */
 static inline void memfd_secret_from_pool(bool from_the_pool)
 {
-	put("/proc/sys/vm/exmem_secretmem", from_the_pool ? "1" : "0");
+	put(SYSCTL_SECRETMEM, from_the_pool ? "1" : "0");
 }
 
 /* Punch a hole of @pages pages into an object of the device, from page @page on. */

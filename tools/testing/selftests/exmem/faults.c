@@ -23,7 +23,7 @@ static bool allow_faults(void)
 	       put("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 }
 
-/* Make the @nth allocation from now on fail; 0 stops. Returns what is left to count. */
+/* Make the @nth allocation from now on fail; 0 stops. Returns how many were left. */
 static int fail_nth(int fd, int nth)
 {
 	char buf[16] = "";

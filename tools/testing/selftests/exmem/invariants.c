@@ -59,7 +59,7 @@ static bool in_direct_map(const struct exmem_range *ranges, int nr, unsigned lon
 			return true;
 		all += ranges[i].end - ranges[i].start;
 	}
-	/* What was not seen is not known to be absent. */
+	/* Ranges that the page tables did not describe prove nothing. */
 	return *mapped || seen != all;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * MAP_EXCLUSIVE: there is one form of the call, and any other is refused. What the mapping
- * does then is in mapping.c.
+ * The form of an mmap() call with MAP_EXCLUSIVE: there is one, and any other is refused. Tests
+ * of the mapping are in mapping.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -10,45 +10,16 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
-#include "exmem.h"
-#include "../kselftest_harness.h"
-
-FIXTURE(mapping)
-{
-	long usable;
-};
-
-FIXTURE_VARIANT(mapping)
-{
-	enum exmem_front front;
-};
-
-FIXTURE_VARIANT_ADD(mapping, device) { .front = EXMEM_FRONT_DEVICE };
-FIXTURE_VARIANT_ADD(mapping, map_exclusive) { .front = EXMEM_FRONT_MMAP };
-FIXTURE_VARIANT_ADD(mapping, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
-
-FIXTURE_SETUP(mapping)
-{
-	const char *missing = exmem_front_missing(variant->front, 2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-}
-
-FIXTURE_TEARDOWN(mapping)
-{
-}
+#define NEED_FRONT_FIXTURE
+#include "fixtures.h"
 
 /* Mapping flags, other than the sharing type. */
 #define front_flags()	(has_fd() ? 0 : MAP_ANONYMOUS | MAP_EXCLUSIVE)
 
-TEST_F(mapping, zeroed_and_outlives_fd)
+TEST_F(front, zeroed_and_outlives_fd)
 {
 	int fd = open_front(100);
 	char *p = map_front(fd, 100);
@@ -66,7 +37,7 @@ TEST_F(mapping, zeroed_and_outlives_fd)
 	EXPECT_EQ(used(), 0);
 }
 
-TEST_F(mapping, private_refused)
+TEST_F(front, private_refused)
 {
 	int fd = open_front(1);
 
@@ -78,7 +49,7 @@ TEST_F(mapping, private_refused)
 	EXPECT_EQ(used(), 0);
 }
 
-TEST_F(mapping, sharing_type)
+TEST_F(front, sharing_type)
 {
 	int fd = open_front(1);
 	char *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED | front_flags(), fd, 0);
@@ -93,7 +64,7 @@ TEST_F(mapping, sharing_type)
 	EXPECT_EQ(used(), has_fd());
 }
 
-TEST_F(mapping, exec_refused)
+TEST_F(front, exec_refused)
 {
 	int fd = open_front(1);
 	char *p;
@@ -113,7 +84,7 @@ TEST_F(mapping, exec_refused)
 }
 
 /* READ_IMPLIES_EXEC does not reach files on a file system mounted noexec. */
-TEST_F(mapping, read_implies_exec)
+TEST_F(front, read_implies_exec)
 {
 	bool noexec = variant->front != EXMEM_FRONT_DEVICE;
 	int fd = open_front(1);
@@ -139,7 +110,7 @@ TEST_F(mapping, read_implies_exec)
 	EXPECT_EQ(errno, EACCES);
 }
 
-TEST_F(mapping, partial_munmap)
+TEST_F(front, partial_munmap)
 {
 	char *p = map_front(open_front(100), 100);
 	long kept = has_fd() ? 100 : 0;
@@ -164,7 +135,7 @@ TEST_F(mapping, partial_munmap)
 	EXPECT_EQ(used(), kept);
 }
 
-TEST_F(mapping, mremap_moves)
+TEST_F(front, mremap_moves)
 {
 	char *to = mmap(NULL, 10 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *p = map_front(open_front(10), 10);
@@ -184,7 +155,7 @@ TEST_F(mapping, mremap_moves)
 	EXPECT_EQ(used(), has_fd() ? 10 : 6);
 }
 
-TEST_F(mapping, mremap_shrinks)
+TEST_F(front, mremap_shrinks)
 {
 	char *to = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *p = map_front(open_front(10), 10);
@@ -201,7 +172,7 @@ TEST_F(mapping, mremap_shrinks)
 	EXPECT_EQ(used(), has_fd() ? 10 : 2);
 }
 
-TEST_F(mapping, mremap_never_grows)
+TEST_F(front, mremap_never_grows)
 {
 	char *p = map_front(open_front(10), 5);
 
@@ -219,7 +190,7 @@ TEST_F(mapping, mremap_never_grows)
 	EXPECT_EQ(used(), 5);
 }
 
-TEST_F(mapping, mprotect)
+TEST_F(front, mprotect)
 {
 	char *p = map_front(open_front(3), 3);
 
@@ -236,7 +207,7 @@ TEST_F(mapping, mprotect)
 }
 
 /* Exclusive memory replaces ordinary memory, and the reverse; neither turns into the other. */
-TEST_F(mapping, replaced_never_converted)
+TEST_F(front, replaced_never_converted)
 {
 	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int fd = open_front(2);
@@ -275,7 +246,7 @@ TEST_F(mapping, replaced_never_converted)
 }
 
 /* A part of a mapping is remapped, and its surroundings keep their pages. */
-TEST_F(mapping, remap_file_pages)
+TEST_F(front, remap_file_pages)
 {
 	int i, fd = open_front(5);
 	char *p = map_front(fd, 5);
@@ -321,7 +292,7 @@ static void failed_replacement_by_file(struct __test_metadata *_metadata, int fd
 	EXPECT_TRUE(all_bytes(p + 17 * PAGE, 0x5a, 83 * PAGE));
 }
 
-TEST_F(mapping, failed_replacement)
+TEST_F(front, failed_replacement)
 {
 	static const struct { size_t pages; int prot, error; } bad[] = {
 		{ 17, PROT_READ, EAGAIN }, { 16, PROT_READ | PROT_EXEC, EPERM }, { 0, 0, EINVAL },
@@ -362,7 +333,7 @@ TEST_F(mapping, failed_replacement)
 	EXPECT_EQ(used(), 16);
 }
 
-TEST_F(mapping, exhausted)
+TEST_F(front, exhausted)
 {
 	long failed = exmem_value("failed_requests");
 	int fd = open_front(self->usable + 1);
@@ -385,7 +356,7 @@ TEST_F(mapping, exhausted)
 #define SECRET	"what the kernel must not know"
 
 /* The owner's own read() and write() copy to and from it. */
-TEST_F(mapping, file_io)
+TEST_F(front, file_io)
 {
 	char tmpl[] = "/tmp/exmem-XXXXXX", back[sizeof(SECRET)] = "";
 	char *p = map_front(open_front(1), 1);
@@ -435,7 +406,7 @@ static bool maps_has(const void *p, const char *name)
 	return found;
 }
 
-TEST_F(mapping, name_in_maps)
+TEST_F(front, name_in_maps)
 {
 	static const char *const names[] = {
 		[EXMEM_FRONT_DEVICE] = " /dev/exclusive_memory\n",
@@ -465,7 +436,7 @@ static int register_uffd(void *p)
 	return ret;
 }
 
-TEST_F(mapping, never_dumped_merged_moved_or_swapped)
+TEST_F(front, never_dumped_merged_moved_or_swapped)
 {
 	char *p = map_front(open_front(1), 1);
 

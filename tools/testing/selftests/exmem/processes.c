@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory and more than one process: fork(), exec() and exit, descriptors that are
- * passed on, and who keeps the pages.
+ * Exclusive memory and several processes: fork(), exec(), exit and passing descriptors, and the
+ * references that keep pages allocated.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -10,36 +10,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "exmem.h"
-#include "../kselftest_harness.h"
-
-FIXTURE(processes)
-{
-	long usable;
-};
-
-FIXTURE_VARIANT(processes)
-{
-	enum exmem_front front;
-};
-
-FIXTURE_VARIANT_ADD(processes, device) { .front = EXMEM_FRONT_DEVICE };
-FIXTURE_VARIANT_ADD(processes, map_exclusive) { .front = EXMEM_FRONT_MMAP };
-FIXTURE_VARIANT_ADD(processes, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
-
-FIXTURE_SETUP(processes)
-{
-	const char *missing = exmem_front_missing(variant->front, 2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-}
-
-FIXTURE_TEARDOWN(processes)
-{
-}
+#define NEED_DEVICE_FIXTURE
+#define NEED_FRONT_FIXTURE
+#include "fixtures.h"
 
 /* The byte that a child reads at @p, or 256 if it can't. */
 static int child_sees(char *p)
@@ -53,7 +26,7 @@ static int child_sees(char *p)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
 }
 
-TEST_F(processes, fork)
+TEST_F(front, fork)
 {
 	char *p = map_front(open_front(2), 2);
 	int status;
@@ -75,7 +48,7 @@ TEST_F(processes, fork)
 	ASSERT_EQ(madvise(p, PAGE, MADV_DONTFORK), 0);
 	EXPECT_EQ(child_sees(p), 256);
 	EXPECT_EQ(child_sees(p + PAGE), has_fd() ? 0 : 256);
-	/* Nothing makes a child inherit what it must not. */
+	/* No advice makes a child inherit exclusive memory. */
 	EXPECT_EQ(madvise(p, 2 * PAGE, MADV_DOFORK), -1);
 	EXPECT_EQ(errno, EINVAL);
 	EXPECT_EQ(child_sees(p), 256);
@@ -91,7 +64,7 @@ static int open_map_file(const char *p)
 	return open(path, O_RDWR);
 }
 
-TEST_F(processes, scm_rights)
+TEST_F(front, scm_rights)
 {
 	int fd, got, sock[2];
 	char *p;
@@ -139,7 +112,7 @@ static int open_files(void)
 	return n;
 }
 
-TEST_F(processes, pidfd_getfd)
+TEST_F(front, pidfd_getfd)
 {
 	int fd, got, pidfd, status, ready[2], files = open_files();
 	char *p, c;
@@ -174,30 +147,8 @@ TEST_F(processes, pidfd_getfd)
 	EXPECT_EQ(used(), 1);
 }
 
-FIXTURE(device_processes)
-{
-	int fd;
-	long usable;
-};
-
-FIXTURE_SETUP(device_processes)
-{
-	const char *missing = exmem_missing(2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-	self->fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_GE(self->fd, 0);
-}
-
-FIXTURE_TEARDOWN(device_processes)
-{
-}
-
 /* An object lives as long as any descriptor or mapping of it. */
-TEST_F(device_processes, last_reference)
+TEST_F(device, last_reference)
 {
 	int other = dup(self->fd), go[2], status;
 	char *p = exmem_map(self->fd, 1, 0), c;
@@ -249,7 +200,7 @@ static bool used_becomes(long total, long pages)
 	return total - exmem_free() == pages;
 }
 
-TEST_F(device_processes, exec)
+TEST_F(device, exec)
 {
 	int status, fd = open(EXMEM_DEV, O_RDWR);
 	pid_t keeps, loses;
@@ -270,7 +221,7 @@ TEST_F(device_processes, exec)
 	ASSERT_EQ(waitpid(loses, &status, 0), loses);
 }
 
-TEST_F(device_processes, kill_frees_zeroed_pages)
+TEST_F(device, kill_frees_zeroed_pages)
 {
 	int ready[2], fd, status;
 	char *p, c;

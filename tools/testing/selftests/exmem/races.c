@@ -9,30 +9,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "exmem.h"
-#include "../kselftest_harness.h"
-
-FIXTURE(races)
-{
-	int fd;
-	long usable;
-};
-
-FIXTURE_SETUP(races)
-{
-	const char *missing = exmem_missing(2048);
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	self->usable = exmem_usable();
-	ASSERT_EQ(exmem_free(), self->usable);
-	self->fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
-	ASSERT_GE(self->fd, 0);
-}
-
-FIXTURE_TEARDOWN(races)
-{
-}
+#define NEED_DEVICE_FIXTURE
+#include "fixtures.h"
 
 #define RACE_PAGES	64
 #define RACE_SECONDS	5
@@ -131,7 +109,7 @@ static bool run_race(void *(*work[])(void *), size_t nr)
 }
 
 /* A mapping that is being made must lose the pages of a hole that is being punched. */
-TEST_F(races, device)
+TEST_F(device, map_and_punch_holes)
 {
 	void *(*work[])(void *) = {
 		race_map, race_map, race_punch, race_punch, race_check_zero, race_fork
@@ -218,7 +196,7 @@ static void *race_remap(void *unused)
 	return NULL;
 }
 
-TEST_F(races, map_exclusive)
+TEST_F(device, map_exclusive)
 {
 	void *(*work[])(void *) = {
 		race_exclusive, race_exclusive, race_unmap, race_move, race_move, race_remap,
@@ -327,7 +305,7 @@ static bool size_round(struct sizes *sizes)
 	return !wrong;
 }
 
-TEST_F(races, memfd_secret)
+TEST_F(device, memfd_secret)
 {
 	time_t end = time(NULL) + RACE_SECONDS;
 	struct sizes *sizes = new_sizes();
