@@ -2,7 +2,7 @@
 /*
  * Exclusive memory: the pool, for front ends inside mm/exmem and outside of it.
  *
- * Tracepoints are the caller's.
+ * These functions emit no tracepoints: that is up to the caller.
  */
 #ifndef _LINUX_EXMEM_POOL_H
 #define _LINUX_EXMEM_POOL_H

@@ -14,13 +14,13 @@ struct exmem_region;
  * @__page_flags: the page's flags, not used here
  * @list: links the runs of a request, or of a per-CPU cache
  * @__page_mapping: the page's mapping, not used here
- * @region: the region around the page; set at boot, in every page of the pool
+ * @region: the region of the page; set at boot, in every page of the pool
  * @nr: number of pages
  * @__page_type: the page's type, not used here
  * @__page_refcount: the page's reference count, not used here
  *
- * Overlays struct page. @list and @nr are valid until the owner of the pages uses them
- * for something else.
+ * Overlays struct page. @list and @nr are valid until the owner of the pages reuses these
+ * fields.
  */
 struct exmem_run {
 	unsigned long __page_flags;
@@ -37,7 +37,7 @@ struct exmem_run {
 EXMEM_RUN_MATCH(flags, __page_flags);
 EXMEM_RUN_MATCH(lru, list);
 EXMEM_RUN_MATCH(mapping, __page_mapping);
-/* Between ->mapping and ->private lies the page's index, by a name that changes. */
+/* @region overlays the page's index, whose name differs between kernels. */
 EXMEM_RUN_MATCH(private, nr);
 EXMEM_RUN_MATCH(page_type, __page_type);
 EXMEM_RUN_MATCH(_refcount, __page_refcount);

@@ -245,11 +245,11 @@ static void show_boot(void)
 	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p'"))
 		die("dmesg");
 	printf("   %ld MiB: %ld pages, %ld of them free\n", total / 256, total, exmem_free());
-	printf("   direct map leaves split, once: %ld 2M and %ld 1G\n",
+	printf("   direct map leaves split at boot: %ld 2M and %ld 1G\n",
 	       exmem_value("splits_2M"), exmem_value("splits_1G"));
 	print_map("direct map in MiB:", m);
 	check(total == 64 * 256 && exmem_free() == total, "the pool has the requested 64 MiB");
-	check(m.kb4k >= total * 4, "the direct map covers the pool's range with 4K leaves");
+	check(m.kb4k >= total * 4, "the direct map has 4K leaves enough for the pool");
 }
 
 static void show_secret(void)

@@ -8,7 +8,7 @@
  *   early_initcall	boot.c		builds the pool, with one CPU running
  *   core_initcall	region.c	refuses memory hot-remove
  *   core_initcall	pcp.c		caches pages per CPU
- *   subsys_initcall	sysfs.c		shows figures
+ *   subsys_initcall	sysfs.c		shows statistics
  *   device_initcall	dev.c, mmap.c, secretmem.c
  *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *
@@ -44,7 +44,7 @@ struct exmem_range {
 /**
  * struct exmem_ranges - memory that is reserved for the pool
  * @nr: number of ranges
- * @range: the ranges, in no order
+ * @range: the ranges, in no particular order
  */
 struct exmem_ranges {
 	unsigned int nr;
@@ -55,7 +55,7 @@ struct exmem_ranges {
  * struct exmem_place - a range that could be reserved, within one PUD_SIZE block
  * @range: the range; its size is 0 if there is no such place
  * @opens_leaf: a leaf larger than a region would have to be split for it
- * @reserved: bytes that the node has given already
+ * @reserved: bytes already reserved on the node
  */
 struct exmem_place {
 	struct exmem_range range;
@@ -98,9 +98,8 @@ static bool __init exmem_parse_size(char **s, u64 *size)
 	s64 plain;
 
 	/*
-	 * memparse() overflows silently. Up to 18 digits fit. If a suffix makes them
-	 * overflow, the result shows it: it is less than the plain number, or not a
-	 * multiple of it.
+	 * memparse() overflows silently. Up to 18 digits fit. If a suffix makes the value
+	 * overflow, the result is less than the plain number, or not a multiple of it.
 	 */
 	*size = memparse(start, s);
 	if (*s == start || sscanf(start, "%lli%n", &plain, &digits) != 1 || digits > 18)
@@ -206,7 +205,7 @@ static struct exmem_range __init exmem_range_within(const struct exmem_ranges *r
 	struct exmem_range range = { .base = start, .size = min(end - start, want), .nid = nid };
 	unsigned int i;
 
-	/* Take the end of the block, or the start if that joins a range reserved already. */
+	/* Take the end of the block, or its start if that adjoins a reserved range. */
 	for (i = 0; i < ranges->nr; i++)
 		if (exmem_ranges_adjoin(&ranges->range[i], &range))
 			return range;
@@ -334,7 +333,7 @@ static u64 __init exmem_spread(u64 size)
 	nodemask_t nodes = node_online_map;
 	int nid;
 
-	/* Even shares, as far as no leaf is opened: other nodes make up for the rest. */
+	/* Even shares, but open no leaf: other nodes make up for the rest. */
 	while (size && !nodes_empty(nodes)) {
 		u64 share = round_up(DIV_ROUND_UP(size, nodes_weight(nodes)), PMD_SIZE);
 
@@ -370,7 +369,7 @@ static bool __init exmem_enough_remains(u64 size, u64 memory)
 {
 	u64 keep = max_t(u64, memory / 16, SZ_256M);
 
-	/* Better to boot with a smaller pool than not to boot. */
+	/* Better to boot without a pool than not to boot. */
 	return memory > keep && size <= memory - keep;
 }
 
@@ -412,7 +411,7 @@ void __init exmem_reserve(void)
 	if (exmem_enough_remains(asked, memblock_phys_mem_size()))
 		reserved = size ? exmem_reserve_anywhere(size) : exmem_reserve_on_nodes();
 	if (reserved != asked)
-		pr_warn("exmem=%s: reserved %llu MiB of %llu MiB, the rest has no node or no room\n",
+		pr_warn("exmem=%s: reserved %llu MiB of %llu MiB, missing node or memory\n",
 			exmem_param, reserved / SZ_1M, asked / SZ_1M);
 }
 
@@ -444,7 +443,7 @@ static int __init exmem_init(void)
 	/* No other CPU runs yet, so unmapping needs no TLB shootdown. */
 	ret = exmem_arch_init();
 	if (ret) {
-		pr_warn("no address space to clear pages in: %d, nothing is usable\n", ret);
+		pr_warn("no address space for clearing pages: %d, there is no pool\n", ret);
 		return ret;
 	}
 	for (i = 0; i < exmem_reserved.nr; i++)

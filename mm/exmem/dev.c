@@ -56,8 +56,8 @@ static int exmem_dev_open(struct inode *inode, struct file *file)
 }
 
 /*
- * mmap() maps all pages, and a hole raises SIGBUS: without ->fault() that is what any
- * fault does. Without ->close(), pages stay with the object when it is unmapped.
+ * mmap() maps all pages, so only holes fault: without ->fault(), they raise SIGBUS.
+ * Without ->close(), pages stay with the object when they are unmapped.
  */
 static const struct vm_operations_struct exmem_dev_vm_ops = {
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: the part that front ends without a device node share, files on
- * a pseudo file system and a sysctl.
+ * Exclusive memory: files on a pseudo file system, and a sysctl, for each front end
+ * without a device node.
  */
 #include <linux/err.h>
 #include <linux/exmem.h>
@@ -24,7 +24,7 @@ static struct file *exmem_pseudo_file(const struct exmem_front *front)
 	struct inode *inode;
 	struct file *file;
 
-	/* Not the shared anonymous inode: security modules and statfs(2) look at this. */
+	/* Not the shared anonymous inode: security modules and statfs(2) need this one. */
 	inode = anon_inode_make_secure_inode(front->mnt->mnt_sb, front->class, NULL);
 	if (IS_ERR(inode))
 		return ERR_CAST(inode);
@@ -81,8 +81,8 @@ int __init exmem_front_register(struct exmem_front *front)
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
 	/*
-	 * So mmap() refuses PROT_EXEC before it unmaps anything, and READ_IMPLIES_EXEC
-	 * does not add it.
+	 * With this, mmap() refuses PROT_EXEC before it unmaps anything, and
+	 * READ_IMPLIES_EXEC does not add it.
 	 */
 	mnt->mnt_flags |= MNT_NOEXEC;
 	front->mnt = mnt;

@@ -16,9 +16,9 @@
  * @file_name: name of its files in /proc
  * @fops: operations of its files, exmem_object_release() among them
  * @magic: type of its file system, reported by statfs(2)
- * @sysctl: name below /proc/sys/vm of the switch that is @enabled
+ * @sysctl: name of its sysctl in /proc/sys/vm, which sets @enabled
  * @enabled: set and cleared by the administrator
- * @fs: its pseudo file system; private to front.c, as all that follows
+ * @fs: its pseudo file system; private to front.c, like the rest below
  * @ctl: the sysctl
  * @mnt: its mount, once it is registered
  *

@@ -56,7 +56,7 @@ static struct exmem_front exmem_mmap_front __ro_after_init = {
 	.class		= "[exclusive_memory]",
 	.file_name	= "exclusive_memory",
 	.fops		= &exmem_mmap_fops,
-	.magic		= SECRETMEM_MAGIC,	/* the nearest kin; seen in map_files only */
+	.magic		= SECRETMEM_MAGIC,	/* as memfd_secret(); seen in map_files only */
 	.sysctl		= "exmem_mmap",
 	.enabled	= &exmem_mmap_enabled,
 };

@@ -2,9 +2,9 @@
 /*
  * Exclusive memory: the memory object, a file that owns pages.
  *
- * mmap() allocates the pages. They are freed at the latest with the last reference to
- * the file, and each mapping holds one; earlier when a hole is punched, the object is
- * truncated, or a mapping with MAP_EXCLUSIVE is removed.
+ * mmap() allocates the pages. They are freed with the last reference to the file (each
+ * mapping holds one), or earlier: when a hole is punched, the object is truncated, or a
+ * mapping with MAP_EXCLUSIVE is removed.
  *
  * The pages are mapped as raw pfns. Nothing can take a reference to them, so
  * get_user_pages() and all its users fail by construction.
@@ -32,7 +32,7 @@
 /**
  * struct exmem_extent - contiguous pages at contiguous offsets of an object
  * @offsets: first and last offset, in pages
- * @list: links the extents that a request has added; stale once that is over
+ * @list: links the extents that a request has added; stale after the request
  * @page: first page; NULL in an embedded extent that is not in use
  * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
  */
@@ -55,14 +55,14 @@ struct exmem_mapper {
 
 /**
  * struct exmem_object - pages by their offset in a file
- * @lock: protects all but @front_name and @can_punch_hole, which never change, and
- *	@mapping; nests inside mmap_lock, so user memory must not be accessed under it
+ * @lock: protects all but @mapping, and @front_name and @can_punch_hole, which never
+ *	change; nests inside mmap_lock, so user memory must not be accessed under it
  * @extents: tree of &struct exmem_extent
  * @first_extent: embedded, so that most objects need no other
  * @nr_pages: number of pages in all extents
  * @front_name: the front end in traces
  * @can_punch_hole: exmem_object_punch_hole() may be called, and needs @mappers
- * @mappers: list of &struct exmem_mapper, which may not be out of mmap() yet
+ * @mappers: list of &struct exmem_mapper, which may still be inside mmap()
  * @first_mapper: embedded, so that most objects need no other
  * @mapping: finds all VMAs of the object. Its invalidate_lock is held while a hole is
  *	punched, and is taken before mmap_lock.
@@ -171,7 +171,7 @@ static void exmem_free_extents(struct exmem_object *obj, unsigned long first, un
 {
 	struct exmem_extent *extent;
 
-	/* All extents that overlap the range go: the caller has split them at its ends. */
+	/* Free whole extents: the caller has split them at the ends of the range. */
 	while ((extent = exmem_extent_first(obj, first, last)))
 		exmem_free_extent(obj, extent);
 }
@@ -247,7 +247,7 @@ static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsi
 		return exmem_alloc_in_hole(obj, first, last, added);
 
 	for (;; first = span.last_used + 1) {
-		/* The hole just filled has changed the tree: search behind it, from the top. */
+		/* Filling the hole has changed the tree: search after it, from the root. */
 		interval_tree_span_iter_first(&span, &obj->extents, first, last);
 		if (span.is_hole) {
 			ret = exmem_alloc_in_hole(obj, span.start_hole, span.last_hole, added);
@@ -404,8 +404,8 @@ int exmem_object_alloc(struct file *file, unsigned long nr)
  * exmem_object_mmap - map an object, allocating missing pages
  * @file: file of a memory object
  * @vma: the mapping; the caller sets its vm_ops
- * @nr_alloc: allocate missing pages among this many, from the start of @vma on
- * @nr_map: map this many of those
+ * @nr_alloc: pages from the start of @vma; allocate those that are missing
+ * @nr_map: number of these pages to map
  *
  * On failure the object is unchanged.
  *
@@ -580,7 +580,7 @@ int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned lon
 }
 
 /**
- * exmem_object_show_fdinfo - an object in /proc/PID/fdinfo/N
+ * exmem_object_show_fdinfo - show an object in /proc/PID/fdinfo/N
  * @m: file to print to
  * @file: file of a memory object
  *
@@ -605,7 +605,7 @@ void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
 /**
  * exmem_object_create - create a memory object without pages
  * @front_name: the front end, as traces show it
- * @can_punch_hole: is exmem_object_punch_hole() going to be called?
+ * @can_punch_hole: exmem_object_punch_hole() may be called
  *
  * Context: Process context. May sleep.
  * Return: the object, for exmem_object_attach() or exmem_object_destroy(); or NULL.
@@ -658,8 +658,8 @@ void exmem_object_destroy(struct exmem_object *obj)
 void exmem_object_attach(struct exmem_object *obj, struct file *file)
 {
 	/*
-	 * Its own address_space, and not the inode's: to unmap a range of one object
-	 * must not reach the mappings of another.
+	 * Its own address_space, not the inode's: unmapping a range of one object must
+	 * not reach the mappings of another.
 	 */
 	obj->mapping.host = file_inode(file);
 	file->f_mapping = &obj->mapping;

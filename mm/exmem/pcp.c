@@ -3,8 +3,8 @@
  * Exclusive memory: per-CPU caches of short runs of free pages.
  *
  * They are to the pool what struct per_cpu_pages is to the page allocator. A
- * cache holds pages of one node, the one nearest to its CPU. A small request that
- * its cache can serve takes no lock that is contended.
+ * cache holds pages of one node, the one nearest to its CPU. A small request that the
+ * cache can serve takes no contended lock.
  */
 #include <linux/cpuhotplug.h>
 #include <linux/exmem.h>
@@ -23,8 +23,8 @@
 
 /**
  * struct exmem_pcp - free pages that one CPU keeps
- * @lock: protects the rest. Other CPUs take it to drain the cache, and a task that
- *	was migrated after it had looked up its cache.
+ * @lock: protects the rest. Other CPUs take it to drain the cache, as does a task that
+ *	was migrated after looking up its cache.
  * @nid: node of the pages
  * @count: number of pages
  * @high: limit for @count; zero while the CPU is offline
@@ -302,7 +302,7 @@ static int exmem_pcp_cpu_dead(unsigned int cpu)
 	struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
 
 	spin_lock(&pcp->lock);
-	/* Tell a task that was migrated off the CPU and still holds its cache. */
+	/* Turn away a task that was migrated after looking up this cache. */
 	pcp->high = 0;
 	exmem_pcp_drain(pcp, 0, true);
 	spin_unlock(&pcp->lock);

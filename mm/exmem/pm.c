@@ -3,7 +3,7 @@
  * Exclusive memory: hibernation.
  *
  * The image has no page of the pool. So no page may be in use when the image is
- * made, and the pages have to be cleared again after it was restored.
+ * made, and the pages have to be cleared again after it has been restored.
  */
 #include <linux/err.h>
 #include <linux/exmem.h>
@@ -25,7 +25,7 @@ static int exmem_freeze(struct device *dev)
 
 static int exmem_restore(struct device *dev)
 {
-	/* The kernel that loaded the image has used the pool's memory. */
+	/* The kernel that loaded the image may have used the pool's memory. */
 	exmem_clear_free_pages();
 	return 0;
 }

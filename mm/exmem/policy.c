@@ -18,7 +18,7 @@ static unsigned long exmem_interleave_chunk(const struct mempolicy *pol, unsigne
 {
 	unsigned long nodes = max(nodes_weight(pol->nodes), 1);
 
-	/* The larger the chunk, the fewer extents to map; up to a region. */
+	/* Larger chunks mean fewer extents to map. A region is the limit. */
 	return DIV_ROUND_UP(min(nr, nodes * EXMEM_REGION_PAGES), nodes);
 }
 
@@ -61,7 +61,7 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
  * exmem_task_last_node - the node that exmem_task_policy() has just chosen
  *
  * Context: Process context.
- * Return: its @nid, without a step of an interleaved policy.
+ * Return: the same @nid, without advancing an interleaved policy.
  */
 int exmem_task_last_node(void)
 {

@@ -21,7 +21,7 @@
 /* Serializes requests that may need parts from several nodes, or all caches drained. */
 static DEFINE_MUTEX(exmem_slowpath_lock);
 
-/* Requests that failed, by the node that the part that failed began with. */
+/* Failed requests, by the first node that was tried for the failed part. */
 static atomic_long_t exmem_nr_failed[MAX_NUMNODES];
 
 static int exmem_next_node(const struct exmem_policy *policy, const nodemask_t *untried)
@@ -44,7 +44,7 @@ static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned lo
 	while ((nid = exmem_next_node(policy, &untried)) != NUMA_NO_NODE) {
 		if (exmem_pcp_alloc(nid, nr, runs) || exmem_node_alloc(nid, nr, nr, runs))
 			return true;
-		/* The slow path takes a part from here rather than all of it from afar. */
+		/* The slow path can take a part from here: prefer that to a distant node. */
 		if (nr > EXMEM_REGION_PAGES)
 			break;
 		node_clear(nid, untried);
@@ -112,9 +112,9 @@ static bool exmem_alloc_slowpath(const struct exmem_policy *policy, unsigned lon
 	allocated = exmem_alloc_in_parts(policy, nr, runs);
 	if (!allocated) {
 		/*
-		 * With all caches empty, and the lock held, no free page is anywhere but
-		 * in its node; except that an interleaved request may hold parts. So if
-		 * this fails, the missing pages are in use.
+		 * Once all caches are empty, and under the lock, all free pages are in their
+		 * nodes, except parts that interleaved requests hold. If this fails, the
+		 * missing pages are in use.
 		 */
 		exmem_disable_pcps();
 		allocated = exmem_alloc_in_parts(policy, nr, runs);
@@ -137,7 +137,7 @@ static void exmem_mark_runs_allocated(struct list_head *runs)
 
 	list_for_each_entry(run, runs, list) {
 		exmem_mark_allocated(run);
-		/* Small requests are one run, and short. */
+		/* A small request is one short run: do not reschedule. */
 		if (!list_is_last(&run->list, runs))
 			cond_resched();
 	}
@@ -228,8 +228,8 @@ static bool __exmem_free_pages(struct page *page, unsigned long nr)
  * @page: first page
  * @nr: number of contiguous pages, all of one run
  *
- * The caller owns the pages, and no mapping of them is left. Needs no memory. A page
- * that memory_failure() has marked is not cleared, and never allocated again.
+ * The caller owns the pages, and no mapping of them is left. This allocates no memory.
+ * A page that memory_failure() has marked is not cleared, and never allocated again.
  *
  * Context: Process context, no spinlock held. May sleep.
  */

@@ -3,7 +3,7 @@
  * Exclusive memory: regions, and the state of their pages.
  *
  * A region is as large as a PMD leaf, and not in the direct map. Its pages can't
- * be read, so bitmaps beside them tell which are free. A free page is zero.
+ * be read, so separate bitmaps tell which are free. A free page is zero.
  *
  * Each node sorts its regions into bins by their longest run of free pages. A
  * request is served from a region whose longest run is just long enough. Longer
@@ -50,7 +50,7 @@ struct exmem_region {
  * struct exmem_node - one node's part of the pool
  * @lock: protects all but @nr_total and @splits, and the regions except for
  *	@allocated; nests inside the lock of a per-CPU cache
- * @bins: regions whose longest run of free pages is from 2^n to 2^(n+1) - 1
+ * @bins: bin n has the regions whose longest free run is from 2^n to 2^(n+1) - 1 pages
  * @nr_free: free pages that no request has claimed
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
@@ -205,7 +205,7 @@ static void exmem_set_allocated(struct exmem_region *region, unsigned int start,
 }
 
 /**
- * exmem_mark_allocated - note that pages have an owner
+ * exmem_mark_allocated - record that pages have an owner
  * @run: pages that were free, and that the caller alone can reach
  *
  * Context: Any context.
@@ -218,7 +218,7 @@ void exmem_mark_allocated(struct exmem_run *run)
 }
 
 /**
- * exmem_clear_allocated - note that pages no longer have an owner
+ * exmem_clear_allocated - record that pages no longer have an owner
  * @page: first page; any page at all
  * @nr: number of contiguous pages
  *
@@ -226,8 +226,8 @@ void exmem_mark_allocated(struct exmem_run *run)
  * it has touched the page.
  *
  * Context: Any context.
- * Return: true; or false, with nothing changed, unless the pages lie in one region
- * and each of them is allocated.
+ * Return: true if the pages lie in one region and each of them was allocated; or
+ * false, with nothing changed.
  */
 bool exmem_clear_allocated(struct page *page, unsigned long nr)
 {
@@ -309,7 +309,7 @@ found:
 	return list_first_entry(&node->bins[bin], struct exmem_region, list);
 }
 
-/* Returns 0 if the page it has found is poisoned, and retires that. */
+/* Returns 0 if the page that it finds is poisoned, and retires the page. */
 static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 				     struct list_head *runs)
 {
@@ -379,8 +379,8 @@ static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long 
 /**
  * exmem_node_alloc - allocate pages of one node
  * @nid: node with a part of the pool
- * @nr: number of pages to allocate at most
- * @least: allocate nothing if fewer than this can be had
+ * @nr: maximum number of pages to allocate
+ * @least: allocate nothing if fewer than this are available
  * @runs: list to add the pages to
  *
  * Context: Process context. May sleep, unless @nr is less than EXMEM_RUNS_AT_ONCE;
@@ -402,7 +402,7 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 	spin_lock(&node->lock);
 	/*
 	 * exmem_alloc_claimed() may drop the lock for a moment. The free pages in the
-	 * regions always are nr_free plus all open claims: each claim can be met.
+	 * regions always equal nr_free plus all open claims: each claim can be met.
 	 */
 	claim = min(nr, node->nr_free);
 	if (claim < least)
@@ -466,7 +466,7 @@ bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void
 }
 
 /**
- * exmem_clear_regions - clear all pages of all regions but the poisoned ones
+ * exmem_clear_regions - clear all unpoisoned pages of all regions
  *
  * Context: Process context. May sleep. The caller guarantees that no page is allocated
  * meanwhile.
@@ -514,7 +514,7 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 	__folio_clear_reserved(folio);
 	/*
 	 * KVM and VFIO would use a page that they find behind a VM_PFNMAP if they could
-	 * take a reference to it, or if it were reserved. It is neither.
+	 * take a reference to it, or if it were reserved. Prevent both.
 	 */
 	set_page_count(page, 0);
 	/* Readers of memory by pfn skip it: /proc/kcore, hibernation, makedumpfile. */

@@ -11,7 +11,7 @@
 /* Pages in a region: as many as a PMD maps. */
 #define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
 
-/* exmem_node_alloc() may sleep after this many runs, so never for fewer pages. */
+/* exmem_node_alloc() may sleep after this many runs, and not for fewer pages. */
 #define EXMEM_RUNS_AT_ONCE	128
 
 /* Nodes with a part of the pool. */

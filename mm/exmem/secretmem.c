@@ -2,8 +2,8 @@
 /*
  * Exclusive memory: memfd_secret(2) with memory from the pool.
  *
- * Programs need no change: a file has a size that can be set once, and is there
- * to be mapped. But mmap() allocates the pages, and not the first access.
+ * Programs need no change: a file has a size that can be set once, and can only be
+ * mapped. But mmap() allocates the pages, not the first access.
  */
 #include <linux/err.h>
 #include <linux/exmem.h>
@@ -39,7 +39,7 @@ static int exmem_secretmem_mmap_unsized(struct file *file, struct vm_area_struct
 
 	/*
 	 * The file may have got its size meanwhile. ->setattr() sets it first and
-	 * then truncates the object: either side sees the pages beyond the end.
+	 * then truncates the object: the later side frees the pages beyond the end.
 	 */
 	if (size)
 		exmem_object_truncate(file->private_data, size);
@@ -64,7 +64,7 @@ static int exmem_secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 
 static int exmem_secretmem_release(struct inode *inode, struct file *file)
 {
-	/* truncate() by way of /proc/PID/fd holds the inode only, and uses i_private. */
+	/* truncate() through /proc/PID/fd holds only the inode, and uses i_private. */
 	inode_lock(inode);
 	inode->i_private = NULL;
 	inode_unlock(inode);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: figures of the pool in /sys/kernel/mm/exmem/, and of each
+ * Exclusive memory: statistics of the pool in /sys/kernel/mm/exmem/, and of each
  * node's part of it in node<N>/ below that.
  */
 #include <linux/exmem.h>
@@ -16,7 +16,7 @@
 /**
  * struct exmem_dir - a directory
  * @kobj: its object
- * @nodes: nodes whose figures it adds up
+ * @nodes: nodes whose statistics it adds up
  */
 struct exmem_dir {
 	struct kobject kobj;

@@ -27,7 +27,7 @@ struct exmem_window {
 
 static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_window, exmem_window);
 
-/* The PTEs of a window fill whole cache lines: no other CPU uses these. */
+/* The PTEs of a window fill whole cache lines, which no other CPU uses. */
 #define EXMEM_WINDOW_PAGES	(2 * SMP_CACHE_BYTES / sizeof(pte_t))
 #define EXMEM_WINDOW_SIZE	(EXMEM_WINDOW_PAGES * PAGE_SIZE)
 
@@ -95,11 +95,11 @@ int __init exmem_arch_init(void)
 /**
  * exmem_arch_unmap - take regions out of the direct map
  * @page: first page; aligned to PMD_SIZE
- * @nr: number of contiguous pages; a multiple of what a PMD maps
+ * @nr: number of contiguous pages; a multiple of PTRS_PER_PTE
  * @splits: counts the leaves that had to be split
  *
- * The regions are mapped by base pages before they are unmapped. So no later change
- * to a neighbour, or to one page of a region, has a leaf to split.
+ * The regions are mapped by base pages before they are unmapped. Later changes to a
+ * neighbour, or to one page of a region, need not split a leaf.
  *
  * Context: Boot, while this is the only CPU: the TLB flush stays local.
  * Return: 0 or a negative errno. On failure some of the pages may be unmapped, and
@@ -146,14 +146,13 @@ static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 }
 
 /**
- * exmem_arch_clear - clear pages that the direct map does not hold
+ * exmem_arch_clear - clear pages that the direct map does not map
  * @page: first page
  * @nr: number of contiguous pages, or 0
  *
  * This CPU's window maps the pages meanwhile, a few at a time. Another CPU may
- * speculate through the window, as through any kmap_local_page(), and keep the
- * translation in its TLB until it is evicted: it never uses these addresses, and
- * nobody tells it to flush them.
+ * speculate through the window, as with kmap_local_page(), and keep the translation
+ * until its TLB evicts the entry: that CPU is never told to flush the addresses.
  *
  * Context: Process context. Does not sleep. Preemption is off for a few pages at a
  * time.

@@ -49,7 +49,7 @@ static void __init exmem_test_parse_nodes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exmem_test_request.node[MAX_NUMNODES > 1].asked, PMD_SIZE);
 	KUNIT_EXPECT_EQ(test, exmem_asked(&exmem_test_request), 64 * SZ_1M + PMD_SIZE);
 
-	/* The last size counts, and nothing is left of the parameter before. */
+	/* The last size counts, and nothing is left of the previous parameter. */
 	KUNIT_ASSERT_TRUE(test, exmem_test_parse("0:2M,0:4M"));
 	KUNIT_EXPECT_EQ(test, exmem_asked(&exmem_test_request), 4 * SZ_1M);
 }
@@ -129,7 +129,7 @@ static void __init exmem_test_range_within(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, range.base, 120 * SZ_1M);
 	KUNIT_EXPECT_EQ(test, range.size, 8 * SZ_1M);
 
-	/* Next to another node's range: that is no neighbour. */
+	/* A range of another node is no neighbour. */
 	exmem_add_range(ranges, exmem_test_range(62, 2, 1));
 	range = exmem_range_within(ranges, start, end, 8 * SZ_1M, 0);
 	KUNIT_EXPECT_EQ(test, range.base, 120 * SZ_1M);

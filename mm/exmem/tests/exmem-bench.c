@@ -3,7 +3,7 @@
  * How the pool scales: threads that only alloc and free pages, first on one CPU,
  * then on several.
  *
- * It measures, and asserts no figure. It is skipped without exmem_bench.cpus=. To
+ * It measures, and sets no target. It is skipped without exmem_bench.cpus=. To
  * measure after boot, boot with exmem_bench.rounds=0, set that parameter later, and
  * write to the suite's file "run" in debugfs.
  */
@@ -30,7 +30,7 @@ MODULE_PARM_DESC(rounds, "number of times to measure each load");
 #define EXMEM_BENCH_MSECS	100
 /* Requests that a thread keeps while it makes the next one */
 #define EXMEM_BENCH_HELD	8
-/* Largest of the requests of any size */
+/* Largest request of random size */
 #define EXMEM_BENCH_MIXED	64
 /* Steps of a load that shares nothing, for comparison */
 #define EXMEM_BENCH_LOCAL	1000
@@ -40,7 +40,7 @@ struct exmem_bench_thread;
 struct exmem_bench_load {
 	const char *name;
 	void (*step)(struct exmem_bench_thread *thread, struct list_head *held);
-	unsigned int size;	/* of requests, in pages; 0 for any */
+	unsigned int size;	/* of requests, in pages; 0: random */
 };
 
 struct exmem_bench_run {
@@ -136,7 +136,7 @@ static u64 exmem_bench_wait_for_rate(struct kunit *test, struct exmem_bench_thre
 	return div64_u64(thread->pages * NSEC_PER_SEC, max(thread->nsecs, 1));
 }
 
-/* Pages per second of threads on @nr CPUs together, from the @first online one on */
+/* Total pages per second on @nr CPUs, starting with the @first online one */
 static u64 exmem_bench_rate(struct kunit *test, struct exmem_bench_thread *threads,
 			    const struct exmem_bench_load *load, unsigned int first,
 			    unsigned int nr)
@@ -198,7 +198,7 @@ static int exmem_bench_init(struct kunit *test)
 	if (!exmem_bench_cpus)
 		kunit_skip(test, "needs exmem_bench.cpus=");
 	if (exmem_bench_cpus > num_online_cpus())
-		kunit_skip(test, "has %u CPUs only", num_online_cpus());
+		kunit_skip(test, "only %u CPUs", num_online_cpus());
 	return 0;
 }
 

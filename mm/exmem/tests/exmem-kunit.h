@@ -10,7 +10,7 @@
 
 #define EXMEM_TEST_MAX_PAGES	64
 
-/* The direct map does not hold these pages: map them for the test. */
+/* These pages are not in the direct map: map them for the test. */
 static inline void *exmem_test_vmap(struct kunit *test, struct page *page, unsigned long nr)
 {
 	struct page *pages[EXMEM_TEST_MAX_PAGES];
@@ -46,7 +46,7 @@ static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 	return list_first_entry(runs, struct exmem_run, list);
 }
 
-/* region-kunit.h: make a page free again that only the test has poisoned */
+/* region-kunit.h: free a page that only the test has poisoned */
 void exmem_test_unpoison(struct kunit *test, struct page *page);
 
 /* pcp-kunit.h: no cache holds more than it may */

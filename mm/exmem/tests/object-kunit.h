@@ -58,7 +58,7 @@ static void exmem_test_split(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, exmem_test_nr_extents(obj), 1);
 	page = exmem_test_page_at(obj, 10);
 
-	/* At its borders and outside of it there is nothing to split. */
+	/* There is nothing to split at or outside of the extent's borders. */
 	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 10), 0);
 	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 26), 0);
 	KUNIT_EXPECT_EQ(test, exmem_split_extent(obj, 9), 0);
@@ -122,7 +122,7 @@ static void exmem_test_undo(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 8), page);
 	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 8);
 
-	/* All others are to be had. */
+	/* All other pages are available. */
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total - 1), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), stats.total);
 }
@@ -146,7 +146,7 @@ static void exmem_test_truncate(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, obj->first_extent.page);
 }
 
-/* Charged by the page, and uncharged by the page, also when a request fails. */
+/* Each page is charged and uncharged, also when a request fails. */
 static void exmem_test_charge(struct kunit *test)
 {
 	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK];
@@ -176,7 +176,7 @@ static void exmem_test_charge(struct kunit *test)
 	*limit = saved;
 	revert_creds(old);
 	put_cred(cred);
-	/* Exempt, with CAP_IPC_LOCK; and the owner of a charge gets it back. */
+	/* CAP_IPC_LOCK exempts the new pages. Freeing uncharges only the old. */
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 15), 0);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
 	exmem_object_truncate(obj, 0);

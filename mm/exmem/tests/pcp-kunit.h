@@ -100,7 +100,7 @@ static void exmem_test_split_run(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pcp->count, count);
 }
 
-/* Where only single pages are free, a cache has to be content with these. */
+/* Where only single pages are free, a cache has to use these. */
 static void exmem_test_fragments(struct kunit *test)
 {
 	struct exmem_pcp *pcp = this_cpu_ptr(&exmem_pcp);

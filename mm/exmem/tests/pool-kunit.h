@@ -51,7 +51,7 @@ static bool exmem_test_is_exmem(struct page *page)
 	return PageOffline(page) && run->region && !page_count(page);
 }
 
-/* All pages of a request, which the pool has in one run. */
+/* Allocate a request that fits in one run. */
 static struct page *exmem_test_alloc_run(struct kunit *test, unsigned long nr)
 {
 	struct exmem_run *run;
@@ -73,7 +73,7 @@ static struct page *exmem_test_alloc_page(void)
 	return exmem_run_page(exmem_test_first_run(&runs));
 }
 
-/* The task's policy aside: from @nodes, starting at @nid. */
+/* Ignore the task's policy: use @nodes, starting at @nid. */
 static bool exmem_test_alloc_on(int nid, const nodemask_t *nodes, unsigned long nr,
 				struct list_head *runs)
 {
@@ -322,7 +322,7 @@ static void exmem_test_nodes(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, exmem_test_alloc_on(0, &NODE_MASK_NONE, 1, &runs));
 }
 
-static void exmem_test_figures(struct kunit *test)
+static void exmem_test_counts(struct kunit *test)
 {
 	struct exmem_stats before = exmem_test_stats(), after;
 	LIST_HEAD(runs);
@@ -468,7 +468,7 @@ static void exmem_test_random(struct kunit *test)
 	struct exmem_test_worker *worker = exmem_test_workers(test, exmem_test_work);
 	LIST_HEAD(ballast);
 
-	/* So few pages are left that many requests fail. */
+	/* Leave so few pages that many requests fail. */
 	worker->alone = true;
 	worker->room = 2000;
 	worker->ops = 20000;
@@ -522,7 +522,7 @@ static void exmem_test_exhaust(struct work_struct *work)
 	}
 }
 
-/* When the last worker fails, nobody frees pages any more: no cache may have one. */
+/* When the last worker fails, nobody frees pages any more: no cache may hold any. */
 static void exmem_test_exhaust_all_cpus(struct kunit *test)
 {
 	struct exmem_test_worker *workers = exmem_test_workers(test, exmem_test_exhaust);
@@ -629,7 +629,7 @@ static void exmem_test_pool_exit(struct kunit *test)
 }
 
 static struct kunit_case exmem_test_pool_cases[] = {
-	KUNIT_CASE(exmem_test_figures),
+	KUNIT_CASE(exmem_test_counts),
 	KUNIT_CASE(exmem_test_one_owner),
 	KUNIT_CASE(exmem_test_exhaustion),
 	KUNIT_CASE(exmem_test_packing),

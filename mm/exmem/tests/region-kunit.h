@@ -158,7 +158,7 @@ static void exmem_test_long_run(struct kunit *test)
 	exmem_test_node_free_runs(test, &singles);
 }
 
-/* Less than @least is nothing, up to @nr is what there is. */
+/* Nothing below @least; otherwise all that is free, up to @nr. */
 static void exmem_test_least(struct kunit *test)
 {
 	unsigned long total = exmem_test_node_total();
@@ -183,7 +183,7 @@ static void exmem_test_busy_lock(struct kunit *test)
 	bool freed;
 
 	if (!IS_ENABLED(CONFIG_SMP))
-		kunit_skip(test, "needs locks");
+		kunit_skip(test, "needs SMP");
 	exmem_test_node_alloc(test, 1, &runs);
 	spin_lock(lock);
 	freed = exmem_node_free_runs(exmem_test_nid, false, exmem_test_pop_run, &runs);
