@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 # For tests that have a directory $tmp: TAP as the kernel's selftests write it in shell. The
-# helpers are found in the kernel tree that this file is in, or where KTAP_HELPERS says.
+# helpers are where KTAP_HELPERS says, in the kernel tree around this file, or in the lab's.
 
+tools=$(dirname "${BASH_SOURCE[0]}")/..
+for helpers in "${KTAP_HELPERS:-}" {"$tools","$tools"/../build/*/source/tools}/testing/selftests/kselftest/ktap_helpers.sh; do
+	[[ ! -r $helpers ]] || break
+done
 # shellcheck source=/dev/null
-. "${KTAP_HELPERS:-$(dirname "${BASH_SOURCE[0]}")/../testing/selftests/kselftest/ktap_helpers.sh}"
+. "$helpers"
 ktap_print_header
 
 # holds NAME COMMAND...: one test, which passes if COMMAND does. bash does not stop at errors
