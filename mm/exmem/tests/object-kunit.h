@@ -154,6 +154,7 @@ static void exmem_test_charge(struct kunit *test)
 	long before = atomic_long_read(&user->locked_vm);
 	struct exmem_object *obj = test->priv;
 	struct rlimit saved = *limit;
+	struct exmem_stats stats;
 	const struct cred *old;
 	struct cred *cred;
 
@@ -171,6 +172,12 @@ static void exmem_test_charge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 7), 0);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 8);
 	exmem_object_truncate(obj, 3);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
+
+	/* The limit allows this, the pool does not. */
+	exmem_read_stats(exmem_pool_nodemask(), &stats);
+	limit->rlim_cur = RLIM_INFINITY;
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total), -ENOMEM);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
 
 	*limit = saved;

@@ -73,6 +73,36 @@ TEST_F(numa, figures_add_up)
 		  exmem_node_value(0, "peak_pages") + exmem_node_value(1, "peak_pages"));
 }
 
+/* The node that counts a request for more pages than there are, or -1. */
+static int failing_node(int fd)
+{
+	long before = exmem_node_value(0, "failed_requests");
+
+	if (exmem_map(fd, exmem_total() + 1, 0) != MAP_FAILED)
+		return -1;
+	return exmem_node_value(0, "failed_requests") == before;
+}
+
+/* The event names the node that counts the failure. */
+TEST_F(numa, failure_of_interleaved_request)
+{
+	char text[32];
+	int i, node;
+
+	if (!exmem_can_trace())
+		SKIP(return, "needs tracefs");
+	ASSERT_EQ(set_policy(MPOL_INTERLEAVE, 3), 0);
+	for (i = 0; i < 4; i++) {
+		ASSERT_TRUE(exmem_trace_on());
+		node = failing_node(self->fd);
+		ASSERT_TRUE(exmem_trace_off());
+		ASSERT_GE(node, 0);
+		snprintf(text, sizeof(text), ": node=%d ", node);
+		EXPECT_EQ(traced(EVENT_ALLOC_FAIL, text), 1);
+	}
+	ASSERT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
+}
+
 /* Move to a CPU of @nid. */
 static bool run_on(unsigned int nid)
 {
