@@ -16,7 +16,7 @@ export KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
-# set_kernel VER: use another kernel than the default
+# set_kernel VER: use a kernel other than the default
 set_kernel() {
 	kver=$1
 	src=$build/$kver/source

@@ -97,7 +97,7 @@ static void *memfd_secret_page(void)
 	return p;
 }
 
-/* Read from the page tables how much of the pool the direct map maps. */
+/* Check in the kernel's page tables that the direct map maps nothing of the pool. */
 static void check_page_tables(void)
 {
 	unsigned long seen = 0, mapped = 0, size = 0;
@@ -109,7 +109,7 @@ static void check_page_tables(void)
 		if (!direct_map_has(&ranges[i], &seen, &mapped))
 			die(PAGE_TABLES);
 	}
-	check(nr && seen == size && !mapped,
+	check(nr && seen == size && size == (unsigned long)exmem_total() * PAGE && !mapped,
 	      "the kernel's page tables map %lu KiB of the pool's %lu KiB",
 	      mapped >> 10, size >> 10);
 }
@@ -140,7 +140,7 @@ static long search_kcore(const unsigned long *masked, unsigned long *searched)
 {
 	int kcore = open("/proc/kcore", O_RDONLY);
 	int fd = open(EXMEM_DEV, O_RDWR);
-	/* In exclusive memory: a later read must not find an earlier read's data. */
+	/* Exclusive memory, so that a search does not find what an earlier one has read. */
 	unsigned long *buf = exmem_map(fd, CHUNK / PAGE, 0);
 	struct elf64_phdr phdr[256];
 	struct elf64_hdr ehdr;
@@ -225,7 +225,7 @@ static struct direct_map hold_secrets(const char *title, void *(*new_page)(void)
 
 	printf("   %s:\n", title);
 	print_map("  before", before);
-	print_map("  with 1000 secrets", after);
+	print_map("  with all secrets", after);
 	check(good, "every secret reads back correctly");
 	after.split2m -= before.split2m;
 	after.split1g -= before.split1g;
@@ -242,14 +242,14 @@ static void show_boot(void)
 	uname(&un);
 	printf("1. Linux %s reserved a pool at boot:\n", un.release);
 	fflush(stdout);
-	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p'"))
+	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p' | grep ."))
 		die("dmesg");
 	printf("   %ld MiB: %ld pages, %ld of them free\n", total / 256, total, exmem_free());
 	printf("   direct map leaves split at boot: %ld 2M and %ld 1G\n",
 	       exmem_value("splits_2M"), exmem_value("splits_1G"));
 	print_map("direct map in MiB:", m);
 	check(total == 64 * 256 && exmem_free() == total, "the pool has the requested 64 MiB");
-	check(m.kb4k >= total * 4, "the direct map has 4K leaves enough for the pool");
+	check(m.kb4k >= total * 4, "the direct map has enough 4K leaves for the pool");
 }
 
 static void show_secret(void)

@@ -172,7 +172,7 @@ static int new_object(void)
 	return fd;
 }
 
-/* Read a file into @key, without a copy elsewhere. Returns its length. */
+/* Read a file directly into @key: no other buffer of this process has it. Returns its length. */
 static size_t read_key(const char *path, unsigned char *key)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -232,7 +232,7 @@ static void wipe_key(int sock, int fd)
 		err(EXIT_FAILURE, "EXCLUSIVE_MEMORY_DROP");
 	send_message(sock, &m, -1);
 	receive_message(sock, &m, KEY_GONE);
-	printf("the key is wiped, and the helper gets SIGBUS where it was\n");
+	printf("the key is wiped: the helper gets SIGBUS when it reads it\n");
 }
 
 int main(int argc, char **argv)

@@ -55,7 +55,7 @@ static bool arena_locked(struct arena *arena)
 
 	arena->start = p;
 	if (p == MAP_FAILED) {
-		warn("no ordinary memory");
+		warn("can't map ordinary memory");
 		return false;
 	}
 	if (!mlock(p, arena->size) && !madvise(p, arena->size, MADV_DONTDUMP) &&
@@ -144,6 +144,6 @@ int main(int argc, char **argv)
 	printf("a child does not have it\n");
 
 	arena_close(&arena);
-	printf("all pages are given back\n");
+	printf("all pages are freed\n");
 	return 0;
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# For tests that have a directory $tmp: TAP as the kernel's selftests write it in shell. The
-# helpers are where KTAP_HELPERS says, in the kernel tree around this file, or in the lab's.
+# TAP with the helpers of the kernel's selftests, for scripts that set $tmp to a directory. The
+# helpers are $KTAP_HELPERS, or those of the kernel tree around this file, or the lab's.
 
 tools=$(dirname "${BASH_SOURCE[0]}")/..
 for helpers in "${KTAP_HELPERS:-}" {"$tools","$tools"/../build/*/source/tools}/testing/selftests/kselftest/ktap_helpers.sh; do
@@ -11,8 +11,8 @@ done
 . "$helpers"
 ktap_print_header
 
-# holds NAME COMMAND...: one test, which passes if COMMAND does. bash does not stop at errors
-# in a function that is called here: such functions return them.
+# holds NAME COMMAND...: one test, which passes if COMMAND does. set -e has no effect in a
+# function called from here: it has to return an error itself.
 holds() {
 	local name=$1
 	shift
@@ -22,10 +22,9 @@ holds() {
 		ktap_test_fail "$name"
 		sed 's/^/# /' "$tmp/tap"
 	fi
-	count_results
 }
 
-# needs PROGRAM NAME COMMAND...: as holds, or a skip if there is no PROGRAM
+# needs PROGRAM NAME COMMAND...: like holds, or a skip if there is no PROGRAM
 needs() {
 	local program=$1
 	shift
@@ -35,13 +34,7 @@ needs() {
 		ktap_test_skip "$1"
 		echo "# there is no $program"
 	fi
-	count_results
 }
-
-# Results so far, and those that failed.
-n=0 failed=0
-# shellcheck disable=SC2034 # for the scripts that source this
-count_results() { n=$((KTAP_TESTNO - 1)) failed=$KTAP_CNT_FAIL; }
 
 # finish: a plan of all results so far, and the exit status
 finish() {

@@ -45,7 +45,7 @@ TEST_F(front, turned_off)
 	} else if (variant->front == EXMEM_FRONT_SECRETMEM) {
 		ASSERT_TRUE(put(SYSCTL_SECRETMEM, "0"));
 		other = open_front(1);
-		/* New files are as they were without a pool, and old files are as they were. */
+		/* New files use ordinary memory, as without a pool. Old files still do not. */
 		EXPECT_NE(map_front(other, 1), MAP_FAILED);
 		EXPECT_EQ(used(), 0);
 		EXPECT_NE(map_front(fd, 1), MAP_FAILED);

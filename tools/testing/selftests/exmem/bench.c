@@ -5,8 +5,9 @@
  * figure.
  *
  * bench cost [PAGES KIND...]     ns per page, in total and for each step, on one
- *                                CPU. Under lab/vm --icount a ns is an
- *                                instruction on any CPU, and results repeat.
+ *                                CPU. Under lab/vm --icount, 1 ns is one
+ *                                instruction on any host, and results are
+ *                                reproducible.
  * bench cycles KIND PAGES COUNT  COUNT cycles on one CPU, with tracing enabled
  *                                while they run
  * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once

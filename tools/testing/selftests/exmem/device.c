@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/exclusive_memory: the node, opening it, offsets, growth, fdinfo, and the ioctl that
+ * /dev/exclusive_memory: the node, opening it, offsets, allocation, fdinfo, and the ioctl that
  * punches holes. Tests of mappings, of any front end, are in mapping.c.
  */
 #define _GNU_SOURCE
@@ -89,7 +89,7 @@ TEST_F(device, unmapped_pages_stay)
 	EXPECT_EQ(exmem_free(), self->usable - 4);
 }
 
-TEST_F(device, grows_by_mapping_further)
+TEST_F(device, mapping_more_allocates_more)
 {
 	char *low = exmem_map(self->fd, 2, 4);
 	char *all;
@@ -128,7 +128,7 @@ TEST_F(device, exhausted_by_one_object)
 }
 
 /* A request fills several holes and fails at a later one. */
-TEST_F(device, failed_growth_keeps_nothing)
+TEST_F(device, failed_mmap_keeps_nothing)
 {
 	char *p = exmem_map(self->fd, 1, 100);
 	char *q;
@@ -230,7 +230,7 @@ TEST_F(device, punch_hole_frees)
 	EXPECT_TRUE(all_bytes(p, 0x5a, 10 * PAGE));
 	EXPECT_TRUE(all_bytes(p + 30 * PAGE, 0x5a, 70 * PAGE));
 
-	/* There is already a hole, and nothing at all. */
+	/* Holes that exist already, and a range beyond the last page. */
 	EXPECT_EQ(exmem_punch_hole(self->fd, 10, 20), 0);
 	EXPECT_EQ(exmem_punch_hole(self->fd, 100, 1UL << 40), 0);
 	EXPECT_EQ(used(), 80);

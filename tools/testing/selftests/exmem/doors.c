@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The doors through which others reach memory: each is tried on the exclusive memory of each
- * front end, and on ordinary memory, to show that it is a door.
+ * The doors: every way in which others could reach memory. Each is tried on the exclusive memory
+ * of each front end, where it must fail, and on ordinary memory, to show that it is a door.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -48,7 +48,7 @@ FIXTURE(door)
 
 FIXTURE_VARIANT(door)
 {
-	bool open;
+	bool open;	/* ordinary memory: the doors are open */
 	int front;	/* enum exmem_front, or ORDINARY */
 	const char *caller;
 };
@@ -232,7 +232,7 @@ TEST_F(door, process_vm)
 	EXPECT_STREQ(buf, variant->open ? SECRET : "x");
 	EXPECT_EQ(owner_end(&owner), 0);
 
-	/* Nor by the process itself, where the remote side is pinned. */
+	/* The process itself can't do it, either: the remote side has to be pinned. */
 	remote.iov_base = self->secret;
 	EXPECT_DOOR(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), sizeof(SECRET), EFAULT);
 }
@@ -434,7 +434,7 @@ TEST_F(door, aio)
 	EXPECT_EQ(aio(direct, IOCB_CMD_PWRITE, self->secret), want);
 	EXPECT_EQ(aio(direct, IOCB_CMD_PREAD, self->secret), want);
 
-	/* Without O_DIRECT the owner's own access is copied. */
+	/* Without O_DIRECT the kernel copies, which the owner may ask for. */
 	EXPECT_EQ(aio(plain, IOCB_CMD_PWRITE, self->secret), PAGE);
 	memset(self->secret, 0, PAGE);
 	EXPECT_EQ(aio(plain, IOCB_CMD_PREAD, self->secret), PAGE);
@@ -535,7 +535,7 @@ TEST_F(door, userfaultfd)
 				  self->secret), 0, EINVAL);
 	EXPECT_DOOR(uffd_register(UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFDIO_REGISTER_MODE_WP,
 				  self->secret), 0, EINVAL);
-	/* Asynchronous write-protection accepts any memory. */
+	/* Asynchronous write-protection accepts any other memory. */
 	EXPECT_DOOR(uffd_register(UFFD_FEATURE_WP_ASYNC, UFFDIO_REGISTER_MODE_WP, self->secret),
 		    0, EINVAL);
 }
@@ -611,7 +611,7 @@ TEST_F(door, mlock)
 	EXPECT_EQ(locked_kb(), kb);
 	EXPECT_EQ(munlockall(), 0);
 	EXPECT_EQ(locked_kb(), 0);
-	/* To lock or unlock neither allocates nor frees. */
+	/* Locking and unlocking neither allocate nor free pages. */
 	EXPECT_EQ(used(), variant->open ? 0 : 2);
 	EXPECT_STREQ(self->secret, SECRET);
 }
@@ -912,7 +912,7 @@ TEST_F_TIMEOUT(door, core_dump, 120)
 	unlink(CORE);
 }
 
-/* CONFIG_STRICT_DEVMEM leaves the holes between the memory. */
+/* CONFIG_STRICT_DEVMEM allows access only to what is not RAM: no memory has this door. */
 TEST_F(door, dev_mem)
 {
 	int fd = open("/dev/mem", O_RDWR);
@@ -932,8 +932,8 @@ TEST_F(door, dev_mem)
 }
 
 /*
- * The page in the direct map, or where it would be: its address, and its offset in
- * /proc/kcore, from whose headers both come.
+ * Where the page is in the direct map, or would be: its address, and its offset in /proc/kcore.
+ * Both are computed from the headers of /proc/kcore.
  */
 struct alias {
 	unsigned long addr;
@@ -990,7 +990,7 @@ static int bpf(int cmd, union bpf_attr *attr)
 #define INSN(op, dst, src, offset, value) ((struct bpf_insn) {	\
 	.code = op, .dst_reg = dst, .src_reg = src, .off = offset, .imm = value })
 
-/* Load a program that reads from its argument with @helper into @map. */
+/* Load a program that calls @helper to copy into @map from the address in its argument. */
 static int bpf_reader(int map, int helper)
 {
 	const struct bpf_insn prog[] = {

@@ -158,8 +158,8 @@ static inline int exmem_ranges(struct exmem_range *ranges, int max)
 }
 
 /*
- * Add up the bytes of a physical range that the page tables describe in the direct map,
- * and those that they map. Returns false if there is nothing to read.
+ * For a physical range, add to @seen the bytes that the dump of the direct map covers, and to
+ * @mapped those that are mapped. Returns false if the dump can't be read.
  */
 static inline bool direct_map_has(const struct exmem_range *range, unsigned long *seen,
 				  unsigned long *mapped)
@@ -197,7 +197,7 @@ static inline bool put(const char *path, const char *text)
 	return ok;
 }
 
-/* Is there a trace with the pool's events? */
+/* Can the pool's events be traced? */
 static inline bool exmem_can_trace(void)
 {
 	return !access(TRACING "events/exmem/enable", W_OK);

@@ -50,7 +50,7 @@ static void set_node_mode(mode_t mode)
 		perror(EXMEM_DEV);
 }
 
-/* Each test runs without privileges, so that a charge that stays is seen, too. */
+/* Each test runs without privileges, so that a leaked charge is noticed, too. */
 FIXTURE_SETUP(faults)
 {
 	struct rlimit limit = { 2000 * PAGE, 2000 * PAGE };
@@ -97,9 +97,9 @@ TEST_F(faults, open)
 }
 
 /*
- * Three holes are filled around two extents, over several regions and page tables: extents
- * are added, pages mapped and page tables allocated in turns. The limit on locked memory is
- * too low for twice the pages: a charge that stays is seen.
+ * Allocate in three holes around two extents, across several regions and page tables: extents
+ * are added, pages mapped and page tables allocated in turns. The limit on locked memory is too
+ * low for twice the pages, so that a leaked charge is noticed.
  */
 TEST_F_TIMEOUT(faults, mmap, 300)
 {
@@ -135,7 +135,7 @@ TEST_F_TIMEOUT(faults, mmap, 300)
 	EXPECT_GT(failures, 5);
 }
 
-/* More than half the limit replaces another mapping: a charge that stays is seen. */
+/* Replace a mapping, with more than half the limit: a leaked charge is noticed. */
 TEST_F_TIMEOUT(faults, map_exclusive, 300)
 {
 	int i, left = 0, failures = 0;
@@ -202,7 +202,7 @@ TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 	EXPECT_GT(both, 0);
 }
 
-/* ftruncate() sets the size. Pages beyond the end that it can't free go with the file. */
+/* If ftruncate() can't free the pages beyond the new end, they are freed with the file. */
 TEST_F_TIMEOUT(faults, memfd_secret, 300)
 {
 	int i, fd, left = 0, failures = 0;

@@ -164,10 +164,10 @@ TEST_F_TIMEOUT(invariant, 2_no_split_and_no_shootdown, 300)
 	ASSERT_TRUE(cycle(self->usable));
 	n = flushes();
 	EXPECT_EQ(direct_map_splits(), before);
-	/* Neither does memfd_secret(2) with memory from the pool. */
+	/* memfd_secret(2) with memory from the pool does not flush, either. */
 	EXPECT_TRUE(secret_cycle());
 	EXPECT_EQ(flushes(), n);
-	/* Without it flushes every time: the probes work. */
+	/* Without the pool it flushes every time, which shows that the probes work. */
 	memfd_secret_from_pool(false);
 	EXPECT_TRUE(secret_cycle());
 	EXPECT_GT(flushes(), n);
@@ -186,14 +186,14 @@ TEST_F_TIMEOUT(invariant, 2_no_split_in_steady_state, 600)
 	long before = direct_map_splits();
 	long map4k = named_value("/proc/meminfo", "DirectMap4k");
 	long map2m = named_value("/proc/meminfo", "DirectMap2M");
-	long held = 0, out = 0, n;
+	long held = 0, allocated = 0, n;
 	struct { char *p; long n; } holder[STEADY_HOLDERS] = {};
 	int i, fd;
 
 	ASSERT_GE(before, 0);
 	ASSERT_GE(map4k, self->total * 4);
 	srand(1);
-	while (out < STEADY_PAGES) {
+	while (allocated < STEADY_PAGES) {
 		i = rand() % STEADY_HOLDERS;
 		if (holder[i].p) {
 			munmap(holder[i].p, holder[i].n * PAGE);
@@ -212,7 +212,7 @@ TEST_F_TIMEOUT(invariant, 2_no_split_in_steady_state, 600)
 		holder[i].p[n * PAGE - 1] = 1;
 		holder[i].n = n;
 		held += n;
-		out += n;
+		allocated += n;
 	}
 	EXPECT_EQ(exmem_free(), self->usable - held);
 	for (i = 0; i < STEADY_HOLDERS; i++)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The form of an mmap() call with MAP_EXCLUSIVE: there is one, and any other is refused. Tests
+ * The one form of an mmap() call with MAP_EXCLUSIVE that is accepted: any other fails. Tests
  * of the mapping are in mapping.c.
  */
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@ static int error_of(size_t length, int prot, int flags, int fd, off_t offset)
 
 #define FORM	(MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_EXCLUSIVE)
 
-/* No pool is a pool without memory, not another meaning of the flag. */
+/* Without a pool, MAP_EXCLUSIVE fails as it does with an exhausted pool. */
 TEST(absent_without_a_pool)
 {
 	if (exmem_total() > 0)

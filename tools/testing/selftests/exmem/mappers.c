@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Objects keep nothing of a process that has mapped them and has exited: the number of
- * mm_structs tells.
+ * An object keeps no reference to a process that mapped it, once that has exited. The number of
+ * mm_structs shows this.
  */
 #define _GNU_SOURCE
 #include <signal.h>

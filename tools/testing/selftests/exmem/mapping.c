@@ -83,7 +83,7 @@ TEST_F(front, exec_refused)
 	*p = 1;
 }
 
-/* READ_IMPLIES_EXEC does not reach files on a file system mounted noexec. */
+/* READ_IMPLIES_EXEC does not affect files on a file system mounted noexec. */
 TEST_F(front, read_implies_exec)
 {
 	bool noexec = variant->front != EXMEM_FRONT_DEVICE;
@@ -233,7 +233,7 @@ TEST_F(front, replaced_never_converted)
 	EXPECT_TRUE(all_bytes(p + PAGE, 0x11, PAGE));
 	memset(p, 0x22, PAGE);
 
-	/* Nor does it turn into other pages of the same object. */
+	/* remap_file_pages() of the whole mapping replaces its pages by new ones. */
 	if (!has_fd()) {
 		EXPECT_EQ(remap_file_pages(p, PAGE, 0, 7, 0), 0);
 		EXPECT_TRUE(all_bytes(p, 0, PAGE));
@@ -391,7 +391,7 @@ static bool smaps_has(const void *p, const char *name, const char *text)
 	return found;
 }
 
-/* Has the mapping at @p this name? */
+/* Is @name the name of the mapping at @p? */
 static bool maps_has(const void *p, const char *name)
 {
 	FILE *f = fopen("/proc/self/maps", "r");

@@ -86,8 +86,8 @@ FIXTURE_TEARDOWN(poison)
 }
 
 /*
- * There were @free pages before @pfn was poisoned, and @poisoned ones. No mapping of all free
- * pages contains @pfn now, and the figures add up.
+ * Before @pfn was poisoned, @free pages were free and @poisoned were poisoned. No mapping of all
+ * free pages contains @pfn now, and the figures add up.
  */
 static void expect_retired(struct __test_metadata *_metadata, int fd, unsigned long pfn,
 			   long free, long poisoned)
@@ -136,7 +136,7 @@ TEST_F(poison, while_free)
 	close(self->fd);
 	poison(pfn);
 
-	/* It is found when it would be allocated. */
+	/* The poisoned page is not noticed until it would be allocated. */
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
 	EXPECT_EQ(exmem_map(self->fd, self->free, 0), MAP_FAILED);

@@ -100,7 +100,7 @@ struct process {
 };
 
 static unsigned long seed;
-static bool alone;
+static bool alone;	/* the only worker: it knows how many pages are free */
 static long usable;
 static struct world *worlds[MAX_WORKERS], *world;
 static struct process me;
@@ -791,7 +791,7 @@ static void op_open(void)
 	*fd_slot(o, false) = fd;
 }
 
-/* To open a device file in /proc opens the device: that makes a new object. */
+/* Opening a device file through /proc opens the device, which makes a new object. */
 static void op_reopen(void)
 {
 	struct object *from = any_open_object(), *o;
@@ -861,20 +861,20 @@ static int model_mmap(const struct request *r)
 		return error;
 	if (r->flags & MAP_FIXED_NOREPLACE && !vacant(me.at, r->nr))
 		return -EEXIST;
-	/* No file or device supports this flag with MAP_SHARED_VALIDATE. MAP_EXCLUSIVE does. */
+	/* With MAP_SHARED_VALIDATE, only MAP_EXCLUSIVE supports MAP_FIXED_NOREPLACE. */
 	if (r->flags & MAP_FIXED_NOREPLACE && o->kind != ANON &&
 	    (r->flags & MAP_TYPE) == MAP_SHARED_VALIDATE)
 		return -EOPNOTSUPP;
 	if (o->readonly && r->prot & PROT_WRITE)
 		return -EACCES;
-	/* Pages that are only mapped here are freed first, objects last. */
+	/* MAP_EXCLUSIVE pages in the range are freed before the allocation, objects after it. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
 	return o->kind == ANON ? 0 : charge_error(missing_pages(o, r->pgoff, r->nr));
 }
 
 /* The kernel chose the address @p: move the mapping into the arena. */
-static void bring(char *p, int nr)
+static void move_into_arena(char *p, int nr)
 {
 	char *q = mremap(p, nr * PAGE, nr * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address(me.at));
 
@@ -892,7 +892,7 @@ static void put_mapping(const struct request *r, char *p, char *hint)
 	if (moved == (hint && vacant(me.at, r->nr)))
 		fail("at %p", p);
 	if (moved)
-		bring(p, r->nr);
+		move_into_arena(p, r->nr);
 	map_cells(r->object, r->pgoff, me.at, r->nr, r->prot);
 }
 
@@ -1397,7 +1397,7 @@ static void begin_keeper(void)
 		keep(go, ready);
 	close(go[0]);
 	close(ready[1]);
-	expect_value("word of the keeper", read(ready[0], &c, 1), 1);
+	expect_value("message from the keeper", read(ready[0], &c, 1), 1);
 	close(ready[0]);
 	me.keeper_pipe = go[1];
 	for (o = world->object; o < world->object + NR_OBJECTS; o++)
@@ -1502,7 +1502,7 @@ static const struct {
 	{ "close", op_close, 500 },
 	{ "mmap", op_mmap, 2000 },
 	{ "mmap exclusive", op_mmap_exclusive, 700 },
-	{ "mmap badly", op_mmap_bad, 200 },
+	{ "bad mmap", op_mmap_bad, 200 },
 	{ "mmap all", op_mmap_all, 1 },
 	{ "munmap", op_munmap, 800 },
 	{ "mremap", op_mremap, 1500 },
@@ -1707,8 +1707,10 @@ int main(int argc, char **argv)
 		else
 			return KSFT_FAIL;
 	}
-	if (nr < 1 || nr > MAX_WORKERS)
+	if (nr < 1 || nr > MAX_WORKERS) {
+		fprintf(stderr, "random: -j must be 1 to %d\n", MAX_WORKERS);
 		return KSFT_FAIL;
+	}
 	ksft_print_header();
 	ksft_set_plan(3);
 	/* Each process and its victim can have all their pages: no request fails by chance. */

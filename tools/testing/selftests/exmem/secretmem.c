@@ -144,7 +144,7 @@ TEST_F(secretmem, end_frees)
 	close(fd);
 }
 
-/* They are uncharged, too. */
+/* Pages beyond the end are uncharged when the size is set. */
 TEST_F(secretmem, end_uncharges)
 {
 	struct rlimit limit = { 100 * PAGE, 100 * PAGE };
@@ -207,7 +207,7 @@ TEST_F(secretmem, no_file_io)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
 	EXPECT_EQ(open(path, O_RDWR), -1);
 	EXPECT_EQ(errno, ENXIO);
-	/* By path, too, the size is set once. */
+	/* The size can't be changed through a path, either. */
 	EXPECT_EQ(truncate(path, 0), -1);
 	EXPECT_EQ(errno, EINVAL);
 }
@@ -220,9 +220,9 @@ TEST_F(secretmem, same_as_without_the_pool)
 	struct stat st[2];
 	int old;
 
-	ASSERT_TRUE(put("/proc/sys/vm/exmem_secretmem", "0"));
+	ASSERT_TRUE(put(SYSCTL_SECRETMEM, "0"));
 	old = exmem_front_open(EXMEM_FRONT_SECRETMEM, PAGE);
-	ASSERT_TRUE(put("/proc/sys/vm/exmem_secretmem", "1"));
+	ASSERT_TRUE(put(SYSCTL_SECRETMEM, "1"));
 	ASSERT_GE(old, 0);
 	ASSERT_EQ(ftruncate(self->fd, PAGE), 0);
 	EXPECT_EQ(fcntl(old, F_GETFL), fcntl(self->fd, F_GETFL));

@@ -68,7 +68,7 @@ FIXTURE_SETUP(sysfs)
 	ASSERT_EQ(exmem_free(), self->usable);
 	self->fd = open(EXMEM_DEV, O_RDWR);
 	ASSERT_GE(self->fd, 0);
-	/* At most so many pages are cached by CPUs; the peak counts these, too. */
+	/* CPUs cache at most this many pages, which the peak includes. */
 	self->cached = self->usable / 8;
 	self->peak = exmem_value("peak_pages");
 }
