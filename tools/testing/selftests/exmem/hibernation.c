@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The system does not hibernate while exclusive memory is in use, whatever the front end.
+ * The system does not hibernate while exclusive memory of any front end is in use.
  */
 #define _GNU_SOURCE
 #include <errno.h>

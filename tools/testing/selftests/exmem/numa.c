@@ -187,7 +187,7 @@ TEST_F(numa, bind_never_leaves)
 	}
 }
 
-/* Small requests, too, whatever this CPU has cached. */
+/* Small requests, too, even if this CPU caches pages of the other node. */
 TEST_F(numa, bind_one_by_one)
 {
 	int i, nid;
