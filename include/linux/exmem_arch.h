@@ -9,19 +9,24 @@
 struct page;
 
 /**
- * struct exmem_splits - direct map leaves that were split for the pool
- * @pmd: number of PMD-sized leaves that became base pages
- * @pud: number of PUD-sized leaves that became PMD-sized ones
+ * struct exmem_leaves - changes of the direct map at boot
+ * @removed_pmd: number of PMD-sized leaves that were removed whole, also from a split
+ *	PUD-sized one
+ * @removed_pud: number of PUD-sized leaves that were removed whole
+ * @split_pmd: number of PMD-sized leaves that became base pages
+ * @split_pud: number of PUD-sized leaves that became PMD-sized ones
  */
-struct exmem_splits {
-	unsigned long pmd;
-	unsigned long pud;
+struct exmem_leaves {
+	unsigned long removed_pmd;
+	unsigned long removed_pud;
+	unsigned long split_pmd;
+	unsigned long split_pud;
 };
 
 /* Documented where they are defined, see arch/x86/mm/exmem.c. */
 unsigned long __init exmem_arch_leaf_size(phys_addr_t addr);
 int __init exmem_arch_init(void);
-int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_splits *splits);
+int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
 void exmem_arch_clear(struct page *page, unsigned long nr);
 
 #endif /* _LINUX_EXMEM_ARCH_H */

@@ -419,17 +419,17 @@ static void __init exmem_add_to_pool(const struct exmem_range *range)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(range->base));
 	phys_addr_t last = range->base + range->size - 1;
-	struct exmem_splits splits = {};
+	struct exmem_leaves leaves = {};
 	int ret;
 
-	ret = exmem_add_regions(page, range->size / PAGE_SIZE, &splits);
+	ret = exmem_add_regions(page, range->size / PAGE_SIZE, &leaves);
 	if (ret) {
 		pr_warn("[mem %pa-%pa] can't be used: %d\n", &range->base, &last, ret);
 		return;
 	}
-	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves split\n",
-		range->size / SZ_1M, page_to_nid(page), &range->base, &last,
-		splits.pmd, splits.pud);
+	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves removed, %lu 2M and %lu 1G leaves split\n",
+		range->size / SZ_1M, page_to_nid(page), &range->base, &last, leaves.removed_pmd,
+		leaves.removed_pud, leaves.split_pmd, leaves.split_pud);
 }
 
 static int __init exmem_init(void)

@@ -3,6 +3,7 @@
 #ifndef _MM_EXMEM_POOL_H
 #define _MM_EXMEM_POOL_H
 
+#include <linux/exmem_arch.h>
 #include <linux/exmem_pool.h>
 #include <linux/nodemask_types.h>
 
@@ -14,8 +15,7 @@
  *	nodes, the sum of their peaks
  * @poisoned: pages that were retired, because memory_failure() marked them
  * @failed: requests that failed for lack of pages
- * @splits_pmd: PMD-sized direct map leaves that were split at boot
- * @splits_pud: PUD-sized direct map leaves that were split at boot
+ * @leaves: changes of the direct map at boot
  */
 struct exmem_stats {
 	unsigned long total;
@@ -23,8 +23,7 @@ struct exmem_stats {
 	unsigned long peak;
 	unsigned long poisoned;
 	unsigned long failed;
-	unsigned long splits_pmd;
-	unsigned long splits_pud;
+	struct exmem_leaves leaves;
 };
 
 const nodemask_t *exmem_pool_nodemask(void);

@@ -48,14 +48,14 @@ struct exmem_region {
 
 /**
  * struct exmem_node - one node's part of the pool
- * @lock: protects all but @nr_total and @splits, and the regions except for
+ * @lock: protects all but @nr_total and @leaves, and the regions except for
  *	@allocated; nests inside the lock of a per-CPU cache
  * @bins: bin n has the regions whose longest free run is from 2^n to 2^(n+1) - 1 pages
  * @nr_free: free pages that no request has claimed
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
  * @nr_total: all pages; never changes after boot
- * @splits: direct map leaves that were split at boot
+ * @leaves: changes of the direct map at boot
  */
 struct exmem_node {
 	spinlock_t lock;	/* see above */
@@ -65,7 +65,7 @@ struct exmem_node {
 	unsigned long peak;
 
 	unsigned long nr_total ____cacheline_aligned_in_smp;
-	struct exmem_splits splits;
+	struct exmem_leaves leaves;
 };
 
 nodemask_t exmem_pool_nodes __ro_after_init;
@@ -154,7 +154,7 @@ void exmem_node_read_stats(int nid, struct exmem_node_stats *stats)
 	stats->free = READ_ONCE(node->nr_free);
 	stats->peak = READ_ONCE(node->peak);
 	stats->poisoned = READ_ONCE(node->nr_poisoned);
-	stats->splits = node->splits;
+	stats->leaves = node->leaves;
 }
 
 static struct exmem_region *exmem_find_region(const struct page *page)
@@ -548,13 +548,13 @@ static int __init exmem_add_region(struct exmem_node *node, struct exmem_region 
  * exmem_add_regions - unmap and clear a range of memory and add it to the pool
  * @page: first page; aligned to a region
  * @nr: number of pages, all on one node; a multiple of EXMEM_REGION_PAGES
- * @splits: counts the direct map leaves that had to be split
+ * @leaves: counts the direct map leaves that are removed or split
  *
  * Context: Boot, while this is the only CPU.
  * Return: 0 or a negative errno. On failure the pool may have some of the pages. The
  * others are lost: nothing may use them.
  */
-int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_splits *splits)
+int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves)
 {
 	struct exmem_node *node = exmem_find_or_add_node(page_to_nid(page));
 	unsigned long i, nr_regions = nr / EXMEM_REGION_PAGES;
@@ -567,13 +567,15 @@ int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_s
 		return -ENOMEM;
 	}
 
-	ret = exmem_arch_unmap(page, nr, splits);
+	ret = exmem_arch_unmap(page, nr, leaves);
 	if (ret) {
 		kvfree(regions);
 		return ret;
 	}
-	node->splits.pmd += splits->pmd;
-	node->splits.pud += splits->pud;
+	node->leaves.removed_pmd += leaves->removed_pmd;
+	node->leaves.removed_pud += leaves->removed_pud;
+	node->leaves.split_pmd += leaves->split_pmd;
+	node->leaves.split_pud += leaves->split_pud;
 	node_set(page_to_nid(page), exmem_pool_nodes);
 
 	for (i = 0; !ret && i < nr_regions; i++) {

@@ -23,14 +23,14 @@ extern nodemask_t exmem_pool_nodes;
  * @free: pages that are neither allocated nor in a per-CPU cache nor poisoned
  * @peak: highest number of pages ever allocated or cached at one time
  * @poisoned: pages that were retired
- * @splits: direct map leaves that were split at boot
+ * @leaves: changes of the direct map at boot
  */
 struct exmem_node_stats {
 	unsigned long total;
 	unsigned long free;
 	unsigned long peak;
 	unsigned long poisoned;
-	struct exmem_splits splits;
+	struct exmem_leaves leaves;
 };
 
 int exmem_nearest_node(int nid, const nodemask_t *nodes);
@@ -49,6 +49,6 @@ bool exmem_clear_allocated(struct page *page, unsigned long nr);
 unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr);
 
 void exmem_clear_regions(void);
-int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_splits *splits);
+int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
 
 #endif /* _MM_EXMEM_REGION_H */

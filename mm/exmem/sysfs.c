@@ -40,8 +40,10 @@ EXMEM_ATTR(free_pages, free);
 EXMEM_ATTR(peak_pages, peak);
 EXMEM_ATTR(poisoned_pages, poisoned);
 EXMEM_ATTR(failed_requests, failed);
-EXMEM_ATTR(splits_2M, splits_pmd);
-EXMEM_ATTR(splits_1G, splits_pud);
+EXMEM_ATTR(removed_2M, leaves.removed_pmd);
+EXMEM_ATTR(removed_1G, leaves.removed_pud);
+EXMEM_ATTR(splits_2M, leaves.split_pmd);
+EXMEM_ATTR(splits_1G, leaves.split_pud);
 
 static struct attribute *exmem_attrs[] = {
 	&total_pages_attr.attr,
@@ -49,6 +51,8 @@ static struct attribute *exmem_attrs[] = {
 	&peak_pages_attr.attr,
 	&poisoned_pages_attr.attr,
 	&failed_requests_attr.attr,
+	&removed_2M_attr.attr,
+	&removed_1G_attr.attr,
 	&splits_2M_attr.attr,
 	&splits_1G_attr.attr,
 	NULL

@@ -92,39 +92,53 @@ int __init exmem_arch_init(void)
 	return 0;
 }
 
+static int __init exmem_count_leaves(unsigned long addr, unsigned long end,
+				     struct exmem_leaves *leaves)
+{
+	unsigned long size, next;
+	unsigned int level;
+
+	for (; addr < end; addr = next) {
+		if (!lookup_address(addr, &level))
+			return -EFAULT;
+		size = max(page_level_size(level), PMD_SIZE);
+		next = min(ALIGN_DOWN(addr, size) + size, end);
+		if (level == PG_LEVEL_1G && next - addr == size) {
+			leaves->removed_pud++;
+		} else if (level >= PG_LEVEL_2M) {
+			leaves->split_pud += level == PG_LEVEL_1G;
+			leaves->removed_pmd += (next - addr) / PMD_SIZE;
+		}
+	}
+	return 0;
+}
+
 /**
  * exmem_arch_unmap - take regions out of the direct map
  * @page: first page; aligned to PMD_SIZE
  * @nr: number of contiguous pages; a multiple of PTRS_PER_PTE
- * @splits: counts the leaves that had to be split
+ * @leaves: counts the leaves that are removed, and those that have to be split
  *
- * The regions are mapped by base pages before they are unmapped. Later changes to a
- * neighbour, or to one page of a region, need not split a leaf.
+ * A leaf that lies wholly in the range becomes a not-present entry of its level. Only
+ * a larger leaf at an end of the range is split. The entry keeps the page frame
+ * number, inverted against L1TF.
  *
  * Context: Boot, while this is the only CPU: the TLB flush stays local.
  * Return: 0 or a negative errno. On failure some of the pages may be unmapped, and
  * nobody may use any of them.
  */
-int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_splits *splits)
+int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_leaves *leaves)
 {
-	unsigned long addr = (unsigned long)page_address(page);
+	unsigned long next, addr = (unsigned long)page_address(page);
 	unsigned long end = addr + nr * PAGE_SIZE;
-	unsigned int level;
-	int ret;
+	int ret = exmem_count_leaves(addr, end, leaves);
 
-	for (; addr < end; addr += PMD_SIZE) {
-		if (!lookup_address(addr, &level))
-			return -EFAULT;
-		ret = set_memory_4k(addr, PTRS_PER_PTE);
-		if (!ret)
-			ret = set_memory_np(addr, PTRS_PER_PTE);
-		if (ret)
-			return ret;
-		splits->pud += level == PG_LEVEL_1G;
-		splits->pmd += level >= PG_LEVEL_2M;
-		cond_resched();
+	/* set_memory_np() counts pages in an int. No leaf crosses the end of a PGDIR_SIZE block. */
+	for (; !ret && addr < end; addr = next) {
+		next = pgd_addr_end(addr, end);
+		ret = set_memory_np(addr, (next - addr) / PAGE_SIZE);
 	}
-	return 0;
+	return ret;
 }
 
 static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)

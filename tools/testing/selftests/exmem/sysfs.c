@@ -11,7 +11,7 @@
 
 static const char * const names[] = {
 	"total_pages", "free_pages", "peak_pages", "poisoned_pages", "failed_requests",
-	"splits_2M", "splits_1G",
+	"removed_2M", "removed_1G", "splits_2M", "splits_1G",
 };
 
 /* Every file holds one number, and none can be written. */
