@@ -245,7 +245,7 @@ static void show_boot(void)
 	if (system("dmesg | sed -n 's/^.*exmem: /   exmem: /p' | grep ."))
 		die("dmesg");
 	printf("   %ld MiB: %ld pages, %ld of them free\n", total / 256, total, exmem_free());
-	printf("   direct map leaves removed at boot: %ld 2M and %ld 1G; split: %ld 2M and %ld 1G\n",
+	printf("   direct map leaves removed: %ld 2M, %ld 1G; split: %ld 2M, %ld 1G\n",
 	       exmem_value("removed_2M"), exmem_value("removed_1G"), exmem_value("splits_2M"),
 	       exmem_value("splits_1G"));
 	print_map("direct map in MiB:", m);

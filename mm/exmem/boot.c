@@ -5,7 +5,8 @@
  * The parts of exmem come up in this order:
  *
  *   setup_arch()	boot.c		reserves memory
- *   early_initcall	boot.c		builds the pool, with one CPU running
+ *   early_initcall	boot.c		unmaps it, with one CPU running
+ *   core_initcall	boot.c		clears it, on all CPUs
  *   core_initcall	region.c	refuses memory hot-remove
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	sysfs.c		shows statistics
@@ -16,6 +17,7 @@
  */
 #define pr_fmt(fmt) "exmem: " fmt
 
+#include <linux/async.h>
 #include <linux/exmem.h>
 #include <linux/kmemleak.h>
 #include <linux/memblock.h>
@@ -24,6 +26,7 @@
 #include <linux/overflow.h>
 #include <linux/pfn.h>
 #include <linux/sizes.h>
+#include <linux/topology.h>
 
 #include "region.h"
 
@@ -415,7 +418,7 @@ void __init exmem_reserve(void)
 			exmem_param, reserved / SZ_1M, asked / SZ_1M);
 }
 
-static void __init exmem_add_to_pool(const struct exmem_range *range)
+static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(range->base));
 	phys_addr_t last = range->base + range->size - 1;
@@ -428,11 +431,11 @@ static void __init exmem_add_to_pool(const struct exmem_range *range)
 		return;
 	}
 	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves removed, %lu 2M and %lu 1G leaves split\n",
-		range->size / SZ_1M, page_to_nid(page), &range->base, &last, leaves.removed_pmd,
+		range->size / SZ_1M, range->nid, &range->base, &last, leaves.removed_pmd,
 		leaves.removed_pud, leaves.split_pmd, leaves.split_pud);
 }
 
-static int __init exmem_init(void)
+static int __init exmem_unmap(void)
 {
 	unsigned int i;
 	int ret;
@@ -447,10 +450,37 @@ static int __init exmem_init(void)
 		return ret;
 	}
 	for (i = 0; i < exmem_reserved.nr; i++)
-		exmem_add_to_pool(&exmem_reserved.range[i]);
+		exmem_add_range_to_pool(&exmem_reserved.range[i]);
 	return 0;
 }
-early_initcall(exmem_init);
+early_initcall(exmem_unmap);
+
+static void __init exmem_init_node(void *data, async_cookie_t cookie)
+{
+	int nid = (long)data, nr_cpus = nr_cpus_node(nid);
+	unsigned int i;
+
+	for (i = 0; i < exmem_reserved.nr; i++) {
+		const struct exmem_range *range = &exmem_reserved.range[i];
+
+		if (range->nid == nid)
+			exmem_init_regions(pfn_to_page(PHYS_PFN(range->base)),
+					   range->size / PAGE_SIZE, nr_cpus ?: num_online_cpus());
+	}
+}
+
+static int __init exmem_init(void)
+{
+	ASYNC_DOMAIN_EXCLUSIVE(domain);
+	long nid;
+
+	/* On a node's own CPUs, if it has any. */
+	for_each_node_mask(nid, exmem_pool_nodes)
+		async_schedule_node_domain(exmem_init_node, (void *)nid, nid, &domain);
+	async_synchronize_full_domain(&domain);
+	return 0;
+}
+core_initcall(exmem_init);
 
 #ifdef CONFIG_EXMEM_KUNIT_TEST
 #include "tests/boot-kunit.h"

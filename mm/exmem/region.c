@@ -15,6 +15,8 @@
 #include <linux/log2.h>
 #include <linux/memory.h>
 #include <linux/mm.h>
+#include <linux/padata.h>
+#include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -24,6 +26,11 @@
 #include "region.h"
 
 #define EXMEM_REGION_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+
+/* Regions for a thread to initialize, at least. */
+#define EXMEM_MIN_CHUNK		8
+/* Report progress at this interval. */
+#define EXMEM_REPORT_MSECS	(10 * MSEC_PER_SEC)
 
 /**
  * struct exmem_region - as many pages as a PMD maps
@@ -73,6 +80,8 @@ static struct exmem_node *exmem_nodes[MAX_NUMNODES] __ro_after_init;
 
 /* Regions by pfn >> EXMEM_REGION_ORDER. They are never removed. */
 static DEFINE_XARRAY(exmem_regions);
+
+static unsigned long exmem_last_report __initdata;
 
 /**
  * exmem_enabled - is there any exclusive memory?
@@ -506,6 +515,66 @@ static struct exmem_node * __init exmem_find_or_add_node(int nid)
 	return node;
 }
 
+static int __init exmem_add_region(struct exmem_node *node, struct exmem_region *region,
+				   unsigned long pfn)
+{
+	int ret;
+
+	region->pfn = pfn;
+	INIT_LIST_HEAD(&region->list);
+	bitmap_fill(region->busy, EXMEM_REGION_PAGES);
+	ret = xa_err(xa_store(&exmem_regions, pfn >> EXMEM_REGION_ORDER, region, GFP_KERNEL));
+	if (!ret)
+		node->nr_total += EXMEM_REGION_PAGES;
+	return ret;
+}
+
+static void __init exmem_add_leaves(struct exmem_leaves *sum, const struct exmem_leaves *leaves)
+{
+	sum->removed_pmd += leaves->removed_pmd;
+	sum->removed_pud += leaves->removed_pud;
+	sum->split_pmd += leaves->split_pmd;
+	sum->split_pud += leaves->split_pud;
+}
+
+/**
+ * exmem_add_regions - unmap a range of memory and add it to the pool
+ * @page: first page; aligned to a region
+ * @nr: number of pages, all on one node; a multiple of EXMEM_REGION_PAGES
+ * @leaves: counts the direct map leaves that are removed or split
+ *
+ * No page is free before exmem_init_regions().
+ *
+ * Context: Boot, while this is the only CPU.
+ * Return: 0 or a negative errno. On failure the pool may have some of the pages. The
+ * others are lost: nothing may use them.
+ */
+int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves)
+{
+	unsigned long i, pfn = page_to_pfn(page), nr_regions = nr / EXMEM_REGION_PAGES;
+	int ret, nid = page_to_nid(page);
+	struct exmem_node *node = exmem_find_or_add_node(nid);
+	struct exmem_region *regions;
+
+	regions = kvcalloc_node(nr_regions, sizeof(*regions), GFP_KERNEL, nid);
+	if (!node || !regions) {
+		kvfree(regions);
+		return -ENOMEM;
+	}
+
+	ret = exmem_arch_unmap(page, nr, leaves);
+	if (ret) {
+		kvfree(regions);
+		return ret;
+	}
+	exmem_add_leaves(&node->leaves, leaves);
+	node_set(nid, exmem_pool_nodes);
+
+	for (i = 0; !ret && i < nr_regions; i++)
+		ret = exmem_add_region(node, &regions[i], pfn + i * EXMEM_REGION_PAGES);
+	return ret;
+}
+
 static void __init exmem_init_page(struct page *page, struct exmem_region *region)
 {
 	struct folio *folio = page_folio(page);
@@ -521,68 +590,53 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 	__folio_set_offline(folio);
 }
 
-static int __init exmem_add_region(struct exmem_node *node, struct exmem_region *region,
-				   struct page *page)
+static void __init exmem_report_progress(void)
 {
-	unsigned long i;
-	int ret;
+	if (printk_timed_ratelimit(&exmem_last_report, EXMEM_REPORT_MSECS))
+		pr_info("exmem: %lu of %lu MiB are clear\n",
+			exmem_nodes_free(&exmem_pool_nodes) >> (20 - PAGE_SHIFT),
+			exmem_nodes_total(&exmem_pool_nodes) >> (20 - PAGE_SHIFT));
+}
 
-	region->pfn = page_to_pfn(page);
-	INIT_LIST_HEAD(&region->list);
-	bitmap_fill(region->busy, EXMEM_REGION_PAGES);
+static void __init exmem_init_chunk(unsigned long start, unsigned long end, void *unused)
+{
+	struct exmem_region *region;
+	unsigned long i, index;
+	struct page *page;
 
-	ret = xa_err(xa_store(&exmem_regions, region->pfn >> EXMEM_REGION_ORDER, region,
-			      GFP_KERNEL));
-	if (ret)
-		return ret;
-
-	for (i = 0; i < EXMEM_REGION_PAGES; i++)
-		exmem_init_page(page + i, region);
-	exmem_arch_clear(page, EXMEM_REGION_PAGES);
-	node->nr_total += EXMEM_REGION_PAGES;
-	exmem_node_free(page, EXMEM_REGION_PAGES);
-	return 0;
+	xa_for_each_range(&exmem_regions, index, region, start, end - 1) {
+		page = pfn_to_page(region->pfn);
+		for (i = 0; i < EXMEM_REGION_PAGES; i++)
+			exmem_init_page(page + i, region);
+		exmem_arch_clear(page, EXMEM_REGION_PAGES);
+		exmem_node_free(page, EXMEM_REGION_PAGES);
+		exmem_report_progress();
+	}
 }
 
 /**
- * exmem_add_regions - unmap and clear a range of memory and add it to the pool
- * @page: first page; aligned to a region
- * @nr: number of pages, all on one node; a multiple of EXMEM_REGION_PAGES
- * @leaves: counts the direct map leaves that are removed or split
+ * exmem_init_regions - clear a range of the pool and make it free
+ * @page: first page, as exmem_add_regions() has added it
+ * @nr: number of pages
+ * @max_threads: use at most this many CPUs
  *
- * Context: Boot, while this is the only CPU.
- * Return: 0 or a negative errno. On failure the pool may have some of the pages. The
- * others are lost: nothing may use them.
+ * Context: Boot, once all CPUs run, and before anyone allocates. Several ranges may be
+ * initialized at the same time.
  */
-int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves)
+void __init exmem_init_regions(struct page *page, unsigned long nr, int max_threads)
 {
-	struct exmem_node *node = exmem_find_or_add_node(page_to_nid(page));
-	unsigned long i, nr_regions = nr / EXMEM_REGION_PAGES;
-	struct exmem_region *regions;
-	int ret;
+	struct padata_mt_job job = {
+		.thread_fn	= exmem_init_chunk,
+		.start		= page_to_pfn(page) >> EXMEM_REGION_ORDER,
+		.size		= nr / EXMEM_REGION_PAGES,
+		.align		= 1,
+		.min_chunk	= EXMEM_MIN_CHUNK,
+		.max_threads	= max_threads,
+	};
 
-	regions = kvcalloc(nr_regions, sizeof(*regions), GFP_KERNEL);
-	if (!node || !regions) {
-		kvfree(regions);
-		return -ENOMEM;
-	}
-
-	ret = exmem_arch_unmap(page, nr, leaves);
-	if (ret) {
-		kvfree(regions);
-		return ret;
-	}
-	node->leaves.removed_pmd += leaves->removed_pmd;
-	node->leaves.removed_pud += leaves->removed_pud;
-	node->leaves.split_pmd += leaves->split_pmd;
-	node->leaves.split_pud += leaves->split_pud;
-	node_set(page_to_nid(page), exmem_pool_nodes);
-
-	for (i = 0; !ret && i < nr_regions; i++) {
-		ret = exmem_add_region(node, &regions[i], page + i * EXMEM_REGION_PAGES);
-		cond_resched();
-	}
-	return ret;
+	if (!exmem_last_report)
+		exmem_last_report = jiffies;
+	padata_do_multithreaded(&job);
 }
 
 static int exmem_memory_notify(struct notifier_block *nb, unsigned long action, void *data)

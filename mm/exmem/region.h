@@ -50,5 +50,6 @@ unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr)
 
 void exmem_clear_regions(void);
 int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
+void __init exmem_init_regions(struct page *page, unsigned long nr, int max_threads);
 
 #endif /* _MM_EXMEM_REGION_H */

@@ -17,12 +17,16 @@
 
 /**
  * struct exmem_window - kernel addresses through which one CPU reaches pages
- * @addr: the first address
+ * @addr: the first address of the base pages
  * @pte: its page table entry; the page table exists from boot
+ * @region_addr: address of a PMD-sized leaf
+ * @pmd: its page table entry
  */
 struct exmem_window {
 	unsigned long addr;
 	pte_t *pte;
+	unsigned long region_addr;
+	pmd_t *pmd;
 };
 
 static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_window, exmem_window);
@@ -33,6 +37,10 @@ static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_window, exmem_window);
 
 /* A gap between windows: a prefetch beyond the end of one must not reach the next. */
 #define EXMEM_WINDOW_STRIDE	(2 * EXMEM_WINDOW_SIZE)
+#define EXMEM_LEAF_STRIDE	(2 * PMD_SIZE)
+
+/* Pages of a region to clear before the CPU may reschedule. */
+#define EXMEM_CLEAR_BATCH	64
 
 static int __init exmem_init_window(pte_t *pte, unsigned long addr, void *data)
 {
@@ -61,6 +69,26 @@ unsigned long __init exmem_arch_leaf_size(phys_addr_t addr)
 	return page_level_size(level);
 }
 
+static pmd_t * __init exmem_alloc_pmd(unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset_k(addr);
+	p4d_t *p4d = p4d_alloc(&init_mm, pgd, addr);
+	pud_t *pud = p4d ? pud_alloc(&init_mm, p4d, addr) : NULL;
+
+	return pud ? pmd_alloc(&init_mm, pud, addr) : NULL;
+}
+
+static int __init exmem_init_cpu(int cpu, unsigned long addr, unsigned long region_addr)
+{
+	struct exmem_window *window = per_cpu_ptr(&exmem_window, cpu);
+
+	window->region_addr = region_addr;
+	window->pmd = exmem_alloc_pmd(region_addr);
+	if (!window->pmd)
+		return -ENOMEM;
+	return apply_to_page_range(&init_mm, addr, EXMEM_WINDOW_SIZE, exmem_init_window, window);
+}
+
 /**
  * exmem_arch_init - prepare to clear pages that have no mapping
  *
@@ -69,21 +97,21 @@ unsigned long __init exmem_arch_leaf_size(phys_addr_t addr)
  */
 int __init exmem_arch_init(void)
 {
-	unsigned long addr;
+	unsigned long leaves = nr_cpu_ids * EXMEM_LEAF_STRIDE;
+	unsigned long addr, pages = nr_cpu_ids * EXMEM_WINDOW_STRIDE;
 	struct vm_struct *area;
 	int cpu, ret;
 
 	/* VM_SPARSE: pages in it come and go, and /proc/kcore reads it as zeroes. */
-	area = get_vm_area((nr_cpu_ids + 1) * EXMEM_WINDOW_STRIDE, VM_SPARSE);
+	area = get_vm_area(PMD_SIZE + leaves + pages, VM_SPARSE);
 	if (!area)
 		return -ENOMEM;
 
-	/* The alignment keeps each window within one page table. */
-	addr = ALIGN((unsigned long)area->addr, EXMEM_WINDOW_SIZE);
+	/* The alignment also keeps the base pages of each window within one page table. */
+	addr = ALIGN((unsigned long)area->addr, PMD_SIZE);
 	for_each_possible_cpu(cpu) {
-		ret = apply_to_page_range(&init_mm, addr + cpu * EXMEM_WINDOW_STRIDE,
-					  EXMEM_WINDOW_SIZE, exmem_init_window,
-					  per_cpu_ptr(&exmem_window, cpu));
+		ret = exmem_init_cpu(cpu, addr + leaves + cpu * EXMEM_WINDOW_STRIDE,
+				     addr + cpu * EXMEM_LEAF_STRIDE);
 		if (ret) {
 			free_vm_area(area);
 			return ret;
@@ -159,22 +187,54 @@ static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 	return nr;
 }
 
+static void exmem_clear_part_of_region(struct page *page, unsigned long first)
+{
+	struct exmem_window *window = get_cpu_ptr(&exmem_window);
+	unsigned long addr = window->region_addr + first * PAGE_SIZE, i;
+
+	set_pmd(window->pmd, pfn_pmd(page_to_pfn(page), PAGE_KERNEL_LARGE));
+	for (i = 0; i < EXMEM_CLEAR_BATCH; i++)
+		clear_page((void *)(addr + i * PAGE_SIZE));
+	pmd_clear(window->pmd);
+	flush_tlb_one_kernel(addr);
+	put_cpu_ptr(&exmem_window);
+}
+
+static unsigned long exmem_clear_region(struct page *page)
+{
+	unsigned long first;
+
+	for (first = 0; first < PTRS_PER_PTE; first += EXMEM_CLEAR_BATCH) {
+		exmem_clear_part_of_region(page, first);
+		cond_resched();
+	}
+	return PTRS_PER_PTE;
+}
+
 /**
  * exmem_arch_clear - clear pages that the direct map does not map
  * @page: first page
  * @nr: number of contiguous pages, or 0
  *
- * This CPU's window maps the pages meanwhile, a few at a time. Another CPU may
- * speculate through the window, as with kmap_local_page(), and keep the translation
- * until its TLB evicts the entry: that CPU is never told to flush the addresses.
+ * This CPU's window maps the pages meanwhile, a few at a time, or a region that is
+ * cleared whole. Another CPU may speculate through the window, as with
+ * kmap_local_page(), and keep the translation until its TLB evicts the entry: that CPU
+ * is never told to flush the addresses.
  *
- * Context: Process context. Does not sleep. Preemption is off for a few pages at a
- * time.
+ * Context: Process context. May sleep. Preemption is off for a few pages at a time.
  */
 void exmem_arch_clear(struct page *page, unsigned long nr)
 {
 	unsigned long done;
 
-	for (; nr; page += done, nr -= done)
-		done = exmem_clear_in_window(page, nr);
+	while (nr) {
+		if (nr >= PTRS_PER_PTE && IS_ALIGNED(page_to_pfn(page), PTRS_PER_PTE))
+			done = exmem_clear_region(page);
+		else
+			done = exmem_clear_in_window(page, nr);
+		page += done;
+		nr -= done;
+		if (nr)
+			cond_resched();
+	}
 }
