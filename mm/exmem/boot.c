@@ -26,6 +26,7 @@
 #include <linux/overflow.h>
 #include <linux/pfn.h>
 #include <linux/sizes.h>
+#include <linux/swiotlb.h>
 #include <linux/topology.h>
 
 #include "region.h"
@@ -55,27 +56,61 @@ struct exmem_ranges {
 };
 
 /**
+ * enum exmem_rank - kinds of memory, from the cheapest to the most precious
+ * @EXMEM_HIGH: above 4 GiB, in leaves no larger than a region
+ * @EXMEM_LOW: below 4 GiB, in such leaves, while the pool has little memory there
+ * @EXMEM_HIGH_LEAF: above 4 GiB, in a larger leaf without a part of the pool
+ * @EXMEM_LOW_REST: below 4 GiB, in leaves no larger than a region
+ * @EXMEM_LOW_LEAF: below 4 GiB, in a larger leaf without a part of the pool
+ */
+enum exmem_rank {
+	EXMEM_HIGH,
+	EXMEM_LOW,
+	EXMEM_HIGH_LEAF,
+	EXMEM_LOW_REST,
+	EXMEM_LOW_LEAF,
+};
+
+/**
  * struct exmem_place - a range that could be reserved, within one PUD_SIZE block
  * @range: the range; its size is 0 if there is no such place
- * @opens_leaf: a leaf larger than a region would have to be split for it
+ * @rank: the kind of memory
  * @reserved: bytes already reserved on the node
  */
 struct exmem_place {
 	struct exmem_range range;
-	bool opens_leaf;
+	enum exmem_rank rank;
 	u64 reserved;
+};
+
+/**
+ * struct exmem_low - limits below 4 GiB, in bytes
+ * @first: how much to reserve there before a larger leaf above is used
+ * @limit: how much can be spared there
+ */
+struct exmem_low {
+	u64 first;
+	u64 limit;
+};
+
+/**
+ * struct exmem_pass - a step of spreading a size over the nodes
+ * @share: how much each node has at most afterwards, in bytes
+ * @worst: do not use memory of a higher rank
+ */
+struct exmem_pass {
+	u64 share;
+	enum exmem_rank worst;
 };
 
 /**
  * struct exmem_node_request - one node's share of the pool, in bytes
  * @asked: how much to reserve
  * @limit: how much the node can spare
- * @reserved: how much is reserved
  */
 struct exmem_node_request {
 	u64 asked;
 	u64 limit;
-	u64 reserved;
 };
 
 /**
@@ -93,6 +128,7 @@ struct exmem_request {
 static char exmem_param[64] __initdata;
 static struct exmem_request exmem_request __initdata;
 static struct exmem_ranges exmem_reserved __initdata;
+static struct exmem_low exmem_low __initdata;
 
 static bool __init exmem_parse_size(char **s, u64 *size)
 {
@@ -179,17 +215,58 @@ static bool __init exmem_ranges_adjoin(const struct exmem_range *a, const struct
 	return a->nid == b->nid && (a->base + a->size == b->base || b->base + b->size == a->base);
 }
 
+static u64 __init exmem_reserved_on_node(int nid)
+{
+	unsigned int i;
+	u64 size = 0;
+
+	for (i = 0; i < exmem_reserved.nr; i++)
+		if (exmem_reserved.range[i].nid == nid)
+			size += exmem_reserved.range[i].size;
+	return size;
+}
+
+static u64 __init exmem_reserved_low(void)
+{
+	unsigned int i;
+	u64 size = 0;
+
+	for (i = 0; i < exmem_reserved.nr; i++)
+		if (exmem_reserved.range[i].base < SZ_4G)
+			size += exmem_reserved.range[i].size;
+	return size;
+}
+
+static enum exmem_rank __init exmem_rank(phys_addr_t addr)
+{
+	bool opens_leaf = exmem_opens_leaf(addr);
+
+	if (addr >= SZ_4G)
+		return opens_leaf ? EXMEM_HIGH_LEAF : EXMEM_HIGH;
+	if (opens_leaf)
+		return EXMEM_LOW_LEAF;
+	return exmem_reserved_low() < exmem_low.first ? EXMEM_LOW : EXMEM_LOW_REST;
+}
+
+static u64 __init exmem_room_by_rank(enum exmem_rank rank)
+{
+	u64 limit = rank == EXMEM_LOW ? exmem_low.first : exmem_low.limit;
+	u64 reserved = exmem_reserved_low();
+
+	if (rank == EXMEM_HIGH || rank == EXMEM_HIGH_LEAF)
+		return U64_MAX;
+	return limit > reserved ? limit - reserved : 0;
+}
+
 static bool __init exmem_better_place(const struct exmem_place *a, const struct exmem_place *b)
 {
-	bool a_high = a->range.base >= SZ_4G, b_high = b->range.base >= SZ_4G;
-
 	if (!a->range.size || !b->range.size)
 		return a->range.size;
-	if (a->opens_leaf != b->opens_leaf)
-		return b->opens_leaf;
-	/* Leave DMA32 alone as long as there is other memory. */
-	if (a_high != b_high)
-		return a_high;
+	if (a->rank != b->rank)
+		return a->rank < b->rank;
+	/* A device whose DMA mask has less than 32 bits needs memory further down. */
+	if (a->range.base < SZ_4G && a->range.base != b->range.base)
+		return a->range.base > b->range.base;
 	if (a->range.size != b->range.size)
 		return a->range.size > b->range.size;
 	return a->reserved < b->reserved;
@@ -217,7 +294,8 @@ static struct exmem_range __init exmem_range_within(const struct exmem_ranges *r
 	return range;
 }
 
-static void __init exmem_find_place(u64 want, int nid, struct exmem_place *best)
+static void __init exmem_find_place(u64 want, int nid, enum exmem_rank worst,
+				    struct exmem_place *best)
 {
 	phys_addr_t start, end, block;
 	u64 i;
@@ -225,44 +303,59 @@ static void __init exmem_find_place(u64 want, int nid, struct exmem_place *best)
 	for_each_free_mem_range_reverse(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
 		start = exmem_first_region(start);
 		for (end = ALIGN_DOWN(end, PMD_SIZE); start < end; end = block) {
-			struct exmem_place place = { .reserved = exmem_request.node[nid].reserved };
+			struct exmem_place place = { .reserved = exmem_reserved_on_node(nid) };
 
 			block = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
-			place.range = exmem_range_within(&exmem_reserved, block, end, want, nid);
-			place.opens_leaf = exmem_opens_leaf(block);
-			if (exmem_better_place(&place, best))
+			place.rank = exmem_rank(block);
+			place.range = exmem_range_within(&exmem_reserved, block, end,
+							 min(want, exmem_room_by_rank(place.rank)),
+							 nid);
+			if (place.rank <= worst && exmem_better_place(&place, best))
 				*best = place;
 		}
 	}
 }
 
-static u64 __init exmem_free_on_node(int nid, bool without_opening_leaves)
+static u64 __init exmem_free_below(phys_addr_t limit, int nid)
 {
-	phys_addr_t start, end, next;
+	phys_addr_t start, end;
 	u64 i, size = 0;
 
 	for_each_free_mem_range(i, nid, MEMBLOCK_NONE, &start, &end, NULL) {
-		end = ALIGN_DOWN(end, PMD_SIZE);
-		for (start = exmem_first_region(start); start < end; start = next) {
-			next = min(end, ALIGN_DOWN(start, PUD_SIZE) + PUD_SIZE);
-			if (!without_opening_leaves || !exmem_opens_leaf(start))
-				size += next - start;
-		}
+		start = exmem_first_region(start);
+		end = min(ALIGN_DOWN(end, PMD_SIZE), limit);
+		size += end > start ? end - start : 0;
 	}
 	return size;
 }
 
-static u64 __init exmem_node_limit(int nid)
+static u64 __init exmem_memory_below(phys_addr_t limit, int nid)
 {
-	u64 keep, size = exmem_free_on_node(nid, false);
-	unsigned long start, end, memory = 0;
+	unsigned long start, end, max_pfn = PHYS_PFN(limit), nr = 0;
 	int i;
 
 	for_each_mem_pfn_range(i, nid, &start, &end, NULL)
-		memory += end - start;
+		nr += min(end, max_pfn) - min(start, max_pfn);
+	return PFN_PHYS(nr);
+}
+
+static u64 __init exmem_node_limit(int nid)
+{
+	u64 size = exmem_free_below(PHYS_ADDR_MAX, nid);
 	/* A node without free pages would drop out of the others' fallback lists. */
-	keep = round_up(PFN_PHYS(memory) / 16, PMD_SIZE);
+	u64 keep = round_up(exmem_memory_below(PHYS_ADDR_MAX, nid) / 16, PMD_SIZE);
+
 	return size > keep ? size - keep : 0;
+}
+
+static struct exmem_low __init exmem_low_limits(u64 memory, u64 free, u64 swiotlb)
+{
+	u64 keep = SZ_256M + swiotlb, spare = free > keep ? free - keep : 0;
+
+	return (struct exmem_low) {
+		.first = round_down(spare / 4, PMD_SIZE),
+		.limit = min(round_down(spare, PMD_SIZE), round_up(memory / 4 * 3, PMD_SIZE)),
+	};
 }
 
 static void __init exmem_add_range(struct exmem_ranges *ranges, struct exmem_range new)
@@ -290,12 +383,27 @@ static bool __init exmem_reserve_range(const struct exmem_range *range)
 
 	/* kmemleak must never read this memory. */
 	kmemleak_ignore_phys(range->base);
-	exmem_request.node[range->nid].reserved += range->size;
 	exmem_add_range(&exmem_reserved, *range);
 	return true;
 }
 
-static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
+static void __init exmem_release(const nodemask_t *nodes)
+{
+	struct exmem_ranges *ranges = &exmem_reserved;
+	unsigned int i = ranges->nr;
+
+	while (i--) {
+		struct exmem_range *range = &ranges->range[i];
+
+		if (!node_isset(range->nid, *nodes))
+			continue;
+		memblock_phys_free(range->base, range->size);
+		*range = ranges->range[--ranges->nr];
+	}
+}
+
+static u64 __init exmem_reserve_up_to(u64 size, u64 share, enum exmem_rank worst,
+				      const nodemask_t *nodes)
 {
 	u64 left = size;
 	int nid;
@@ -304,9 +412,11 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 		struct exmem_place best = {};
 
 		for_each_node_mask(nid, *nodes) {
-			struct exmem_node_request *node = &exmem_request.node[nid];
+			u64 limit = min(exmem_request.node[nid].limit, share);
+			u64 reserved = exmem_reserved_on_node(nid);
 
-			exmem_find_place(min(left, node->limit - node->reserved), nid, &best);
+			if (reserved < limit)
+				exmem_find_place(min(left, limit - reserved), nid, worst, &best);
 		}
 		if (!exmem_reserve_range(&best.range))
 			break;
@@ -317,55 +427,62 @@ static u64 __init exmem_reserve_size(u64 size, const nodemask_t *nodes)
 
 static u64 __init exmem_reserve_on_nodes(void)
 {
-	u64 reserved = 0;
+	u64 reserved, sum = 0;
 	int nid;
 
+	/* In full or not at all. */
 	for_each_online_node(nid) {
-		struct exmem_node_request *node = &exmem_request.node[nid];
+		u64 asked = exmem_request.node[nid].asked;
 		nodemask_t only = nodemask_of_node(nid);
 
-		/* In full or not at all, unless EXMEM_MAX_RANGES are in use. */
-		if (node->asked <= node->limit)
-			reserved += exmem_reserve_size(node->asked, &only);
+		reserved = exmem_reserve_up_to(asked, asked, EXMEM_LOW_LEAF, &only);
+		if (reserved == asked)
+			sum += asked;
+		else
+			exmem_release(&only);
 	}
-	return reserved;
+	return sum;
 }
 
-static u64 __init exmem_spread(u64 size)
+static u64 __init exmem_even_share(u64 size)
 {
-	nodemask_t nodes = node_online_map;
+	u64 nr = 0;
 	int nid;
 
-	/* Even shares, but open no leaf: other nodes make up for the rest. */
-	while (size && !nodes_empty(nodes)) {
-		u64 share = round_up(DIV_ROUND_UP(size, nodes_weight(nodes)), PMD_SIZE);
+	for_each_online_node(nid)
+		nr += !!exmem_request.node[nid].limit;
+	return round_up(DIV_ROUND_UP(size, max(nr, 1)), PMD_SIZE);
+}
 
-		for_each_node_mask(nid, nodes) {
-			struct exmem_node_request *node = &exmem_request.node[nid];
-			u64 room = min(exmem_free_on_node(nid, true), node->limit) - node->asked;
-			u64 more = min3(share, size, room);
+static u64 __init exmem_reserve_in_passes(u64 size, const struct exmem_pass *pass, int nr)
+{
+	u64 left = size;
 
-			node->asked += more;
-			size -= more;
-			if (more == room)
-				node_clear(nid, nodes);
-		}
-	}
-	return size;
+	for (; left && nr; pass++, nr--)
+		left -= exmem_reserve_up_to(left, pass->share, pass->worst, &node_online_map);
+	if (!left)
+		return size;
+	exmem_release(&node_online_map);
+	return 0;
 }
 
 static u64 __init exmem_reserve_anywhere(u64 size)
 {
-	u64 room = 0, left;
-	int nid;
+	u64 share = exmem_even_share(size);
+	const struct exmem_pass open_no_leaf[] = {
+		{ share, EXMEM_LOW },
+		{ 2 * share, EXMEM_LOW },
+	};
+	const struct exmem_pass open_leaves[] = {
+		{ share, EXMEM_LOW },
+		{ share, EXMEM_HIGH_LEAF },
+		{ U64_MAX, EXMEM_HIGH_LEAF },
+		{ share, EXMEM_LOW_LEAF },
+		{ U64_MAX, EXMEM_LOW_LEAF },
+	};
 
-	for_each_online_node(nid)
-		room += exmem_request.node[nid].limit;
-	if (size > room)
-		return 0;
-
-	left = exmem_spread(size);
-	return exmem_reserve_on_nodes() + exmem_reserve_size(left, &node_online_map);
+	return exmem_reserve_in_passes(size, open_no_leaf, ARRAY_SIZE(open_no_leaf)) ?:
+	       exmem_reserve_in_passes(size, open_leaves, ARRAY_SIZE(open_leaves));
 }
 
 static bool __init exmem_enough_remains(u64 size, u64 memory)
@@ -394,7 +511,8 @@ static u64 __init exmem_asked(const struct exmem_request *request)
  * reserves nothing. A node that does not exist, or cannot spare its share, gives
  * nothing. The log says so, and the boot goes on.
  *
- * Context: setup_arch(), once memblock knows the nodes.
+ * Context: setup_arch(), once memblock knows the nodes and the crash kernel has its
+ * memory.
  */
 void __init exmem_reserve(void)
 {
@@ -409,6 +527,9 @@ void __init exmem_reserve(void)
 	if (!asked)
 		return;
 
+	exmem_low = exmem_low_limits(exmem_memory_below(SZ_4G, MAX_NUMNODES),
+				     exmem_free_below(SZ_4G, NUMA_NO_NODE),
+				     swiotlb_size_or_default());
 	for_each_online_node(nid)
 		exmem_request.node[nid].limit = exmem_node_limit(nid);
 	if (exmem_enough_remains(asked, memblock_phys_mem_size()))

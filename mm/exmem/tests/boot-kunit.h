@@ -148,13 +148,15 @@ static void __init exmem_test_better_place(struct kunit *test)
 {
 	/* From the best to the worst */
 	const struct exmem_place places[] = {
-		{ exmem_test_range(5 * 1024, 512, 0), false, 0 },
-		{ exmem_test_range(5 * 1024, 512, 1), false, SZ_1G },
-		{ exmem_test_range(5 * 1024, 64, 0), false, 0 },
-		{ exmem_test_range(64, 1024, 0), false, 0 },
-		{ exmem_test_range(5 * 1024, 1024, 0), true, 0 },
-		{ exmem_test_range(1024, 1024, 0), true, 0 },
-		{ exmem_test_range(5 * 1024, 0, 0), false, 0 },
+		{ exmem_test_range(5 * 1024, 512, 0), EXMEM_HIGH, 0 },
+		{ exmem_test_range(5 * 1024, 512, 1), EXMEM_HIGH, SZ_1G },
+		{ exmem_test_range(5 * 1024, 64, 0), EXMEM_HIGH, 0 },
+		{ exmem_test_range(2048, 64, 0), EXMEM_LOW, 0 },
+		{ exmem_test_range(64, 1024, 0), EXMEM_LOW, 0 },
+		{ exmem_test_range(5 * 1024, 1024, 0), EXMEM_HIGH_LEAF, 0 },
+		{ exmem_test_range(64, 1024, 0), EXMEM_LOW_REST, 0 },
+		{ exmem_test_range(1024, 1024, 0), EXMEM_LOW_LEAF, 0 },
+		{ exmem_test_range(5 * 1024, 0, 0), EXMEM_HIGH, 0 },
 	};
 	int a, b;
 
@@ -162,6 +164,24 @@ static void __init exmem_test_better_place(struct kunit *test)
 		for (b = 0; b < ARRAY_SIZE(places); b++)
 			KUNIT_EXPECT_EQ_MSG(test, exmem_better_place(&places[a], &places[b]),
 					    a < b, "%d, %d", a, b);
+}
+
+static void __init exmem_test_low_limits(struct kunit *test)
+{
+	struct exmem_low low;
+
+	/* 256 MiB and swiotlb's memory stay free. */
+	low = exmem_low_limits(3 * (u64)SZ_1G, 2880 * (u64)SZ_1M, SZ_64M);
+	KUNIT_EXPECT_EQ(test, low.first, 640 * SZ_1M);
+	KUNIT_EXPECT_EQ(test, low.limit, 2304 * (u64)SZ_1M);
+	low = exmem_low_limits(2 * (u64)SZ_1G, 1600 * SZ_1M, SZ_64M);
+	KUNIT_EXPECT_EQ(test, low.first, 320 * SZ_1M);
+	KUNIT_EXPECT_EQ(test, low.limit, 1280 * SZ_1M);
+	low = exmem_low_limits(SZ_512M, 320 * SZ_1M, SZ_64M);
+	KUNIT_EXPECT_EQ(test, low.first, 0);
+	KUNIT_EXPECT_EQ(test, low.limit, 0);
+	low = exmem_low_limits(SZ_512M, SZ_256M, SZ_64M);
+	KUNIT_EXPECT_EQ(test, low.limit, 0);
 }
 
 static void __init exmem_test_first_region(struct kunit *test)
@@ -180,6 +200,7 @@ static struct kunit_case __refdata exmem_test_boot_cases[] = {
 	KUNIT_CASE(exmem_test_ranges_merge),
 	KUNIT_CASE(exmem_test_range_within),
 	KUNIT_CASE(exmem_test_better_place),
+	KUNIT_CASE(exmem_test_low_limits),
 	KUNIT_CASE(exmem_test_first_region),
 	{}
 };
