@@ -19,7 +19,6 @@
 
 #include <linux/async.h>
 #include <linux/exmem.h>
-#include <linux/kmemleak.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/nodemask.h>
@@ -376,13 +375,12 @@ static void __init exmem_add_range(struct exmem_ranges *ranges, struct exmem_ran
 
 static bool __init exmem_reserve_range(const struct exmem_range *range)
 {
+	/* Not memblock's alloc functions: kmemleak would read what they return. */
 	if (!range->size || exmem_reserved.nr == EXMEM_MAX_RANGES ||
-	    !memblock_alloc_range_nid(range->size, PMD_SIZE, range->base,
-				      range->base + range->size, range->nid, true))
+	    memblock_reserve(range->base, range->size))
 		return false;
 
-	/* kmemleak must never read this memory. */
-	kmemleak_ignore_phys(range->base);
+	accept_memory(range->base, range->size);
 	exmem_add_range(&exmem_reserved, *range);
 	return true;
 }

@@ -9,6 +9,7 @@
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/vmalloc.h>
 
 #include <asm/page.h>
@@ -161,9 +162,9 @@ int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_le
 	unsigned long end = addr + nr * PAGE_SIZE;
 	int ret = exmem_count_leaves(addr, end, leaves);
 
-	/* set_memory_np() counts pages in an int. No leaf crosses the end of a PGDIR_SIZE block. */
+	/* set_memory_np() counts pages in an int. No leaf crosses a boundary of 1 TiB. */
 	for (; !ret && addr < end; addr = next) {
-		next = pgd_addr_end(addr, end);
+		next = min(ALIGN(addr + 1, SZ_1T), end);
 		ret = set_memory_np(addr, (next - addr) / PAGE_SIZE);
 	}
 	return ret;
