@@ -5,8 +5,6 @@
  * They run at boot, while nobody else uses the pool, and leave all pages free.
  */
 #include <linux/moduleparam.h>
-#include <linux/platform_device.h>
-#include <linux/pm.h>
 #include <linux/prandom.h>
 #include <linux/set_memory.h>
 #include <linux/workqueue.h>
@@ -198,27 +196,6 @@ static void exmem_test_zeroing(struct kunit *test)
 					       min(run->nr - i, 64));
 	exmem_free_runs(&runs);
 }
-
-#ifdef CONFIG_HIBERNATION
-static void exmem_test_hibernation(struct kunit *test)
-{
-	struct device *dev = bus_find_device_by_name(&platform_bus_type, NULL, "exmem");
-	struct page *page = exmem_test_alloc_run(test, 1);
-	const struct dev_pm_ops *ops;
-
-	KUNIT_ASSERT_NOT_NULL(test, dev);
-	KUNIT_ASSERT_NOT_NULL(test, dev->driver);
-	ops = dev->driver->pm;
-	KUNIT_EXPECT_EQ(test, ops->freeze(dev), -EBUSY);
-	exmem_free_pages(page, 1);
-	KUNIT_EXPECT_EQ(test, ops->freeze(dev), 0);
-
-	exmem_test_dirty(test, page, 1);
-	KUNIT_EXPECT_EQ(test, ops->restore(dev), 0);
-	exmem_test_expect_zero(test, page, 1);
-	put_device(dev);
-}
-#endif
 
 /* A request larger than any hole is served in pieces. */
 static void exmem_test_pieces_of_pool(struct kunit *test)
@@ -639,9 +616,6 @@ static struct kunit_case exmem_test_pool_cases[] = {
 	KUNIT_CASE(exmem_test_nodes),
 	KUNIT_CASE(exmem_test_double_free),
 	KUNIT_CASE(exmem_test_zeroing),
-#ifdef CONFIG_HIBERNATION
-	KUNIT_CASE(exmem_test_hibernation),
-#endif
 	KUNIT_CASE(exmem_test_exhaust_all_cpus),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE(exmem_test_poison_in_use),
