@@ -9,6 +9,7 @@
 
 #include <linux/err.h>
 #include <linux/init.h>
+#include <linux/page-flags.h>
 #include <linux/types.h>
 #include <uapi/linux/exclusive_memory.h>
 
@@ -19,10 +20,27 @@ struct file;
 void __init exmem_reserve(void);
 bool exmem_enabled(void);
 bool exmem_active(void);
+bool __page_is_exmem(const struct page *page);
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
 			     unsigned long pgoff);
 bool exmem_secretmem_enabled(void);
 int exmem_memfd_secret(unsigned int flags);
+
+/**
+ * page_is_exmem - is this a page of the pool?
+ * @page: any page of memory that is online
+ *
+ * A page of the pool never moves. It does not look like an unmovable page: it has no
+ * references, so as not to be taken for ordinary memory, and it is not reserved.
+ *
+ * Context: Any context.
+ * Return: true if the pool has the page, free, in use or poisoned.
+ */
+static inline bool page_is_exmem(const struct page *page)
+{
+	/* Few pages are offline: spare the others the lookup. */
+	return PageOffline(page) && __page_is_exmem(page);
+}
 
 #else /* !CONFIG_EXMEM */
 
@@ -36,6 +54,11 @@ static inline bool exmem_enabled(void)
 }
 
 static inline bool exmem_active(void)
+{
+	return false;
+}
+
+static inline bool page_is_exmem(const struct page *page)
 {
 	return false;
 }

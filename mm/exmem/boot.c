@@ -7,7 +7,6 @@
  *   setup_arch()	boot.c		reserves memory
  *   early_initcall	boot.c		unmaps it, with one CPU running
  *   core_initcall	boot.c		clears it, on all CPUs
- *   core_initcall	region.c	refuses memory hot-remove
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	sysfs.c		shows statistics
  *   device_initcall	dev.c, mmap.c, secretmem.c

@@ -13,7 +13,6 @@
 #include <linux/exmem.h>
 #include <linux/list.h>
 #include <linux/log2.h>
-#include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/padata.h>
 #include <linux/printk.h>
@@ -170,6 +169,18 @@ static struct exmem_region *exmem_find_region(const struct page *page)
 {
 	/* Unlike page_exmem_run(), for any page at all. */
 	return xa_load(&exmem_regions, page_to_pfn(page) >> EXMEM_REGION_ORDER);
+}
+
+/**
+ * __page_is_exmem - page_is_exmem(), for a page that is offline
+ * @page: any page
+ *
+ * Context: Any context.
+ * Return: true if the pool has the page.
+ */
+bool __page_is_exmem(const struct page *page)
+{
+	return exmem_find_region(page);
 }
 
 /**
@@ -638,26 +649,6 @@ void __init exmem_init_regions(struct page *page, unsigned long nr, int max_thre
 		exmem_last_report = jiffies;
 	padata_do_multithreaded(&job);
 }
-
-static int exmem_memory_notify(struct notifier_block *nb, unsigned long action, void *data)
-{
-	struct memory_notify *mn = data;
-	unsigned long index = mn->start_pfn >> EXMEM_REGION_ORDER;
-	unsigned long last = (mn->start_pfn + mn->nr_pages - 1) >> EXMEM_REGION_ORDER;
-
-	/* A block whose pages have no references looks as if it could go offline. */
-	if (action == MEM_GOING_OFFLINE && xa_find(&exmem_regions, &index, last, XA_PRESENT))
-		return notifier_from_errno(-EBUSY);
-	return NOTIFY_OK;
-}
-
-static int __init exmem_region_init(void)
-{
-	if (!exmem_enabled())
-		return 0;
-	return hotplug_memory_notifier(exmem_memory_notify, DEFAULT_CALLBACK_PRI);
-}
-core_initcall(exmem_region_init);
 
 #ifdef CONFIG_EXMEM_KUNIT_TEST
 #include "tests/region-kunit.h"
