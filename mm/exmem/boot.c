@@ -17,6 +17,7 @@
 #define pr_fmt(fmt) "exmem: " fmt
 
 #include <linux/async.h>
+#include <linux/crash_dump.h>
 #include <linux/exmem.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
@@ -506,7 +507,8 @@ static u64 __init exmem_asked(const struct exmem_request *request)
  *
  * A parameter that cannot be parsed, or asks for more than the machine can spare,
  * reserves nothing. A node that does not exist, or cannot spare its share, gives
- * nothing. The log says so, and the boot goes on.
+ * nothing. The log says so, and the boot goes on. A crash kernel, whose memory is
+ * small, reserves nothing.
  *
  * Context: setup_arch(), once memblock knows the nodes and the crash kernel has its
  * memory.
@@ -523,6 +525,10 @@ void __init exmem_reserve(void)
 	}
 	if (!asked)
 		return;
+	if (is_kdump_kernel()) {
+		pr_info("exmem=%s is ignored in a crash kernel\n", exmem_param);
+		return;
+	}
 
 	exmem_low = exmem_low_limits(exmem_memory_below(SZ_4G, MAX_NUMNODES),
 				     exmem_free_below(SZ_4G, NUMA_NO_NODE),
