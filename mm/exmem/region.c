@@ -5,14 +5,13 @@
  * A region is as large as a PMD leaf, and not in the direct map. Its pages can't
  * be read, so separate bitmaps tell which are free. A free page is zero.
  *
- * Each node sorts its regions into bins by their longest run of free pages. A
+ * Each node lists its regions by the length of their longest run of free pages. A
  * request is served from a region whose longest run is just long enough. Longer
  * runs, whole regions above all, are kept for larger requests.
  */
 #include <linux/bitmap.h>
 #include <linux/exmem.h>
 #include <linux/list.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/padata.h>
 #include <linux/printk.h>
@@ -33,7 +32,7 @@
 
 /**
  * struct exmem_region - as many pages as a PMD maps
- * @list: links the region into a bin of its node, while it has free pages
+ * @list: links the regions with the same @longest, unless that is 0
  * @pfn: first page
  * @longest: length of the longest run of free pages
  * @busy: pages that are not free in their node: allocated, cached by a CPU, on their
@@ -56,7 +55,8 @@ struct exmem_region {
  * struct exmem_node - one node's part of the pool
  * @lock: protects all but @nr_total and @leaves, and the regions except for
  *	@allocated; nests inside the lock of a per-CPU cache
- * @bins: bin n has the regions whose longest free run is from 2^n to 2^(n+1) - 1 pages
+ * @lengths: bit n is set if element n of @regions is not empty
+ * @regions: regions by the length of their longest free run; element 0 is not used
  * @nr_free: free pages that no request has claimed
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
@@ -65,10 +65,11 @@ struct exmem_region {
  */
 struct exmem_node {
 	spinlock_t lock;	/* see above */
-	struct list_head bins[EXMEM_REGION_ORDER + 1];
 	unsigned long nr_free;
 	unsigned long nr_poisoned;
 	unsigned long peak;
+	DECLARE_BITMAP(lengths, EXMEM_REGION_PAGES + 1);
+	struct list_head regions[EXMEM_REGION_PAGES + 1];
 
 	unsigned long nr_total ____cacheline_aligned_in_smp;
 	struct exmem_leaves leaves;
@@ -272,24 +273,32 @@ bool exmem_clear_allocated(struct page *page, unsigned long nr)
 	return true;
 }
 
-static void exmem_rebin_region(struct exmem_node *node, struct exmem_region *region)
+static void exmem_set_longest(struct exmem_node *node, struct exmem_region *region,
+			      unsigned int longest)
 {
-	if (region->longest)
-		list_move(&region->list, &node->bins[ilog2(region->longest)]);
-	else
-		list_del_init(&region->list);
+	lockdep_assert_held(&node->lock);
+
+	if (region->longest) {
+		list_del(&region->list);
+		if (list_empty(&node->regions[region->longest]))
+			__clear_bit(region->longest, node->lengths);
+	}
+	region->longest = longest;
+	if (longest) {
+		list_add(&region->list, &node->regions[longest]);
+		__set_bit(longest, node->lengths);
+	}
 }
 
 static void exmem_mark_busy(struct exmem_node *node, struct exmem_region *region,
 			    unsigned long start, unsigned long nr)
 {
-	unsigned long from, to;
+	unsigned long from, to, longest = 0;
 
 	bitmap_set(region->busy, start, nr);
-	region->longest = 0;
 	for_each_clear_bitrange(from, to, region->busy, EXMEM_REGION_PAGES)
-		region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_rebin_region(node, region);
+		longest = max(longest, to - from);
+	exmem_set_longest(node, region, longest);
 }
 
 static void exmem_mark_free(struct exmem_node *node, struct exmem_region *region,
@@ -302,38 +311,26 @@ static void exmem_mark_free(struct exmem_node *node, struct exmem_region *region
 	from = find_last_bit(region->busy, start);
 	from = from < start ? from + 1 : 0;
 	to = find_next_bit(region->busy, EXMEM_REGION_PAGES, start + nr);
-	region->longest = max_t(unsigned int, region->longest, to - from);
-	exmem_rebin_region(node, region);
+	exmem_set_longest(node, region, max(region->longest, to - from));
 	node->nr_free += nr;
 }
 
 static struct exmem_region *exmem_best_fit(struct exmem_node *node, unsigned long nr)
 {
-	int want = ilog2(min(nr, EXMEM_REGION_PAGES));
-	struct exmem_region *region;
-	int bin;
+	const unsigned long nr_lists = ARRAY_SIZE(node->regions);
+	unsigned long longest = find_next_bit(node->lengths, nr_lists, nr);
 
-	/* Some runs in this bin may be too short. All runs in higher bins are long enough. */
-	region = list_first_entry_or_null(&node->bins[want], struct exmem_region, list);
-	if (region && region->longest >= nr)
-		return region;
-	for (bin = want + 1; bin <= EXMEM_REGION_ORDER; bin++)
-		if (!list_empty(&node->bins[bin]))
-			goto found;
 	/* No run is long enough: use the longest. */
-	for (bin = want; bin >= 0; bin--)
-		if (!list_empty(&node->bins[bin]))
-			goto found;
-	return NULL;
-found:
-	return list_first_entry(&node->bins[bin], struct exmem_region, list);
+	if (longest >= nr_lists)
+		longest = find_last_bit(node->lengths, nr_lists);
+	/* There is one: the caller has claimed pages. */
+	return list_first_entry(&node->regions[longest], struct exmem_region, list);
 }
 
 /* Returns 0 if the page that it finds is poisoned, and retires the page. */
 static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 				     struct list_head *runs)
 {
-	/* Never NULL: the caller has claimed pages. */
 	struct exmem_region *region = exmem_best_fit(node, nr);
 	struct exmem_run *run;
 	unsigned long start;
@@ -510,7 +507,7 @@ void exmem_clear_regions(void)
 static struct exmem_node * __init exmem_find_or_add_node(int nid)
 {
 	struct exmem_node *node = exmem_nodes[nid];
-	int bin;
+	int i;
 
 	if (node)
 		return node;
@@ -521,8 +518,8 @@ static struct exmem_node * __init exmem_find_or_add_node(int nid)
 	exmem_nodes[nid] = node;
 	/* lock_stat shows the expression as the lock's name. */
 	spin_lock_init(&exmem_nodes[nid]->lock);
-	for (bin = 0; bin <= EXMEM_REGION_ORDER; bin++)
-		INIT_LIST_HEAD(&node->bins[bin]);
+	for (i = 0; i < ARRAY_SIZE(node->regions); i++)
+		INIT_LIST_HEAD(&node->regions[i]);
 	return node;
 }
 

@@ -111,7 +111,21 @@ static void exmem_test_best_fit(struct kunit *test)
 	exmem_node_free(three, 100);
 }
 
-/* A run of 70 pages is in the bin for 100 pages, but is too short for them. */
+/* Neither a whole region is broken up for 100 pages, nor is a run of 70 pages used. */
+static void exmem_test_just_long_enough(struct kunit *test)
+{
+	struct page *most = exmem_test_node_alloc_run(test, EXMEM_REGION_PAGES - 110);
+	struct page *more = exmem_test_node_alloc_run(test, EXMEM_REGION_PAGES - 70);
+	struct page *page = exmem_test_node_alloc_run(test, 100);
+
+	KUNIT_EXPECT_PTR_NE(test, exmem_find_region(most), exmem_find_region(more));
+	KUNIT_EXPECT_PTR_EQ(test, exmem_find_region(most), exmem_find_region(page));
+	exmem_node_free(page, 100);
+	exmem_node_free(more, EXMEM_REGION_PAGES - 70);
+	exmem_node_free(most, EXMEM_REGION_PAGES - 110);
+}
+
+/* The only broken region has a run of 70 pages: too short for 100. */
 static void exmem_test_too_short(struct kunit *test)
 {
 	struct page *most = exmem_test_node_alloc_run(test, EXMEM_REGION_PAGES - 70);
@@ -335,6 +349,7 @@ static void exmem_test_region_exit(struct kunit *test)
 
 static struct kunit_case exmem_test_region_cases[] = {
 	KUNIT_CASE(exmem_test_best_fit),
+	KUNIT_CASE(exmem_test_just_long_enough),
 	KUNIT_CASE(exmem_test_too_short),
 	KUNIT_CASE(exmem_test_pieces),
 	KUNIT_CASE(exmem_test_long_run),
