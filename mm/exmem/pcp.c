@@ -11,6 +11,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/topology.h>
 
@@ -47,10 +48,18 @@ static DEFINE_PER_CPU(struct exmem_pcp, exmem_pcp) = {
 };
 
 /*
- * Read under each pcp->lock. Once it is set and all caches have been drained under
- * their locks, every later holder of a lock sees it: the caches stay empty.
+ * Nodes whose pages must not be cached. Read under each pcp->lock: once a node is set and
+ * its caches have been drained under their locks, every later holder of a lock sees it,
+ * and the caches stay empty.
  */
-static bool exmem_pcps_disabled __read_mostly;
+static nodemask_t exmem_pcps_disabled __read_mostly;
+
+static bool exmem_pcp_serves(const struct exmem_pcp *pcp, int nid, unsigned long nr)
+{
+	lockdep_assert_held(&pcp->lock);
+
+	return nr <= pcp->high && nid == pcp->nid && !node_isset(nid, exmem_pcps_disabled);
+}
 
 static void exmem_pcp_add(struct exmem_pcp *pcp, struct exmem_run *run)
 {
@@ -197,7 +206,7 @@ bool exmem_pcp_alloc(int nid, unsigned long nr, struct list_head *runs)
 		return false;
 
 	spin_lock(&pcp->lock);
-	if (nr <= pcp->high && nid == pcp->nid && !READ_ONCE(exmem_pcps_disabled))
+	if (exmem_pcp_serves(pcp, nid, nr))
 		allocated = exmem_pcp_alloc_runs(pcp, nr, runs);
 	spin_unlock(&pcp->lock);
 	return allocated;
@@ -221,8 +230,7 @@ bool exmem_pcp_free(struct page *page, unsigned long nr)
 		return false;
 
 	spin_lock(&pcp->lock);
-	cached = nr <= pcp->high && page_to_nid(page) == pcp->nid &&
-		 !READ_ONCE(exmem_pcps_disabled);
+	cached = exmem_pcp_serves(pcp, page_to_nid(page), nr);
 	if (cached) {
 		run->nr = nr;
 		exmem_pcp_add(pcp, run);
@@ -238,7 +246,7 @@ bool exmem_pcp_free(struct page *page, unsigned long nr)
  * exmem_drain_pcps - free all pages in the CPUs' caches to their nodes
  * @nodes: nodes whose pages to drain
  *
- * Context: Process context.
+ * Context: Process context, no spinlock held. May sleep.
  */
 void exmem_drain_pcps(const nodemask_t *nodes)
 {
@@ -252,18 +260,20 @@ void exmem_drain_pcps(const nodemask_t *nodes)
 		spin_lock(&pcp->lock);
 		exmem_pcp_drain(pcp, 0, true);
 		spin_unlock(&pcp->lock);
+		cond_resched();
 	}
 }
 
 /**
- * exmem_disable_pcps - drain all caches, and cache no pages until they are enabled
+ * exmem_disable_pcps - drain the caches of some nodes, and keep them empty
+ * @nodes: nodes whose pages must not be cached until exmem_enable_pcps()
  *
- * Context: Process context. Callers exclude each other.
+ * Context: Process context, no spinlock held. May sleep. Callers exclude each other.
  */
-void exmem_disable_pcps(void)
+void exmem_disable_pcps(const nodemask_t *nodes)
 {
-	WRITE_ONCE(exmem_pcps_disabled, true);
-	exmem_drain_pcps(&exmem_pool_nodes);
+	exmem_pcps_disabled = *nodes;
+	exmem_drain_pcps(nodes);
 }
 
 /**
@@ -273,7 +283,7 @@ void exmem_disable_pcps(void)
  */
 void exmem_enable_pcps(void)
 {
-	WRITE_ONCE(exmem_pcps_disabled, false);
+	nodes_clear(exmem_pcps_disabled);
 }
 
 /**
@@ -293,6 +303,33 @@ unsigned long exmem_pcp_pages(const nodemask_t *nodes)
 
 		if (node_isset(pcp->nid, *nodes))
 			sum += READ_ONCE(pcp->count);
+	}
+	return sum;
+}
+
+/**
+ * exmem_pcp_pages_settled - count the pages that CPUs cache, and none on their way
+ * @nodes: nodes whose pages to count
+ *
+ * While a cache is counted, no page is on its way between the cache and the node.
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ * Return: sum of the caches' numbers of pages, each at its own moment.
+ */
+unsigned long exmem_pcp_pages_settled(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
+
+		if (!node_isset(pcp->nid, *nodes))
+			continue;
+		spin_lock(&pcp->lock);
+		sum += pcp->count;
+		spin_unlock(&pcp->lock);
+		cond_resched();
 	}
 	return sum;
 }

@@ -10,9 +10,10 @@
 #include <linux/cpuset.h>
 #include <linux/exmem.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include "pcp.h"
 #include "policy.h"
@@ -69,7 +70,7 @@ static unsigned long exmem_alloc_up_to(unsigned long nr, int nid, struct list_he
 	unsigned long allocated = exmem_node_alloc(nid, nr, 1, runs);
 	nodemask_t only = nodemask_of_node(nid);
 
-	if (allocated == nr)
+	if (allocated == nr || !exmem_pcp_pages(&only))
 		return allocated;
 
 	/* Pages of this node that CPUs cache come before pages of the next node. */
@@ -87,7 +88,8 @@ static bool exmem_alloc_in_parts(const struct exmem_policy *policy, unsigned lon
 	if (nr > exmem_nodes_free(&untried))
 		return false;
 
-	while (nr && (nid = exmem_next_node(policy, &untried)) != NUMA_NO_NODE) {
+	while (nr && !fatal_signal_pending(current) &&
+	       (nid = exmem_next_node(policy, &untried)) != NUMA_NO_NODE) {
 		nr -= exmem_alloc_up_to(nr, nid, &list);
 		node_clear(nid, untried);
 	}
@@ -99,27 +101,53 @@ static bool exmem_alloc_in_parts(const struct exmem_policy *policy, unsigned lon
 	return true;
 }
 
+static bool exmem_may_have(const nodemask_t *nodes, unsigned long nr)
+{
+	unsigned long freed = exmem_nodes_freed(nodes);
+	unsigned long found = exmem_nodes_free(nodes);
+
+	/*
+	 * A page that stays free is counted at least once: on its node, in a cache that it
+	 * has moved to since, or on its way back to the node. So if too few are found,
+	 * missing pages are in use.
+	 */
+	found += exmem_pcp_pages_settled(nodes);
+	found += exmem_nodes_freed(nodes) - freed;
+	return nr <= found;
+}
+
+static bool exmem_alloc_after_drain(const struct exmem_policy *policy, unsigned long nr,
+				    struct list_head *runs)
+{
+	bool allocated;
+
+	if (fatal_signal_pending(current))
+		return false;
+	/*
+	 * Once the caches of all usable nodes are empty, and under exmem_slowpath_lock, all
+	 * free pages are in their nodes, except parts that interleaved requests hold. If
+	 * this fails, the missing pages are in use.
+	 */
+	exmem_disable_pcps(&policy->nodes);
+	allocated = exmem_alloc_in_parts(policy, nr, runs);
+	exmem_enable_pcps();
+	return allocated;
+}
+
 static bool exmem_alloc_slowpath(const struct exmem_policy *policy, unsigned long nr,
 				 struct list_head *runs)
 {
 	bool allocated;
 
-	/* Can never succeed: fail before draining every CPU's cache. */
+	/* Can never succeed: fail without the lock. */
 	if (nr > exmem_nodes_total(&policy->nodes))
 		return false;
-
-	mutex_lock(&exmem_slowpath_lock);
-	allocated = exmem_alloc_in_parts(policy, nr, runs);
-	if (!allocated) {
-		/*
-		 * Once all caches are empty, and under the lock, all free pages are in their
-		 * nodes, except parts that interleaved requests hold. If this fails, the
-		 * missing pages are in use.
-		 */
-		exmem_disable_pcps();
-		allocated = exmem_alloc_in_parts(policy, nr, runs);
-		exmem_enable_pcps();
-	}
+	if (mutex_lock_killable(&exmem_slowpath_lock))
+		return false;
+	/* Can't succeed now: fail before draining any CPU's cache. */
+	allocated = exmem_may_have(&policy->nodes, nr) &&
+		    (exmem_alloc_in_parts(policy, nr, runs) ||
+		     exmem_alloc_after_drain(policy, nr, runs));
 	mutex_unlock(&exmem_slowpath_lock);
 	return allocated;
 }
@@ -150,6 +178,26 @@ static void exmem_count_failure(int nid)
 		atomic_long_inc(&exmem_nr_failed[nid]);
 }
 
+static bool exmem_alloc_chunks(struct exmem_policy *policy, unsigned long nr,
+			       struct list_head *runs)
+{
+	unsigned long chunk, left = nr;
+
+	while (left) {
+		exmem_task_policy(policy, nr);
+		chunk = min(left, policy->nr);
+		if (!exmem_alloc_by_policy(policy, chunk, runs))
+			return false;
+		left -= chunk;
+		if (!left)
+			break;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return false;
+	}
+	return true;
+}
+
 /**
  * exmem_alloc_pages - allocate pages of exclusive memory
  * @nr: number of pages
@@ -161,13 +209,12 @@ static void exmem_count_failure(int nid)
  * count is zero: map them as raw pfns only.
  *
  * Context: Process context, no spinlock held. May sleep.
- * Return: 0; or -ENOMEM, with nothing allocated, if fewer than @nr pages are free
- * on the nodes that the task may use.
+ * Return: 0; or with nothing allocated, -ENOMEM if fewer than @nr pages are free on the
+ * nodes that the task may use, -EINTR if the task is being killed.
  */
 int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 {
 	struct exmem_policy policy;
-	unsigned long left, chunk;
 	unsigned int cookie;
 	LIST_HEAD(list);
 
@@ -176,18 +223,14 @@ int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 
 	do {
 		cookie = read_mems_allowed_begin();
-		for (left = nr; left; left -= chunk) {
-			exmem_task_policy(&policy, nr);
-			chunk = min(left, policy.nr);
-			if (!exmem_alloc_by_policy(&policy, chunk, &list))
-				break;
-		}
-		if (!left) {
+		if (exmem_alloc_chunks(&policy, nr, &list)) {
 			exmem_mark_runs_allocated(&list);
 			list_splice_tail(&list, runs);
 			return 0;
 		}
 		exmem_free_unused_runs(&list);
+		if (fatal_signal_pending(current))
+			return -EINTR;
 	} while (read_mems_allowed_retry(cookie));
 
 	exmem_count_failure(policy.nid);
@@ -205,7 +248,7 @@ int exmem_failed_node(void)
 	return exmem_nearest_node(exmem_task_last_node(), &exmem_pool_nodes);
 }
 
-static bool __exmem_free_pages(struct page *page, unsigned long nr)
+static bool __exmem_free_pages(struct page *page, unsigned long nr, bool clear)
 {
 	unsigned long clean, chunk;
 
@@ -215,12 +258,22 @@ static bool __exmem_free_pages(struct page *page, unsigned long nr)
 	for (; nr; page += chunk, nr -= chunk) {
 		clean = exmem_unpoisoned_prefix(page, nr);
 		chunk = clean ?: 1;
-		exmem_arch_clear(page, clean);
+		if (clear)
+			exmem_arch_clear(page, clean);
 		/* A poisoned page is never cached: its node retires it. */
 		if (!clean || !exmem_pcp_free(page, chunk))
 			exmem_node_free(page, chunk);
 	}
 	return true;
+}
+
+static void exmem_free_allocated(struct page *page, unsigned long nr, bool clear)
+{
+	bool freed;
+
+	might_sleep();
+	freed = __exmem_free_pages(page, nr, clear);
+	WARN_ONCE(!freed, "exmem: pfn %#lx, %lu pages: not allocated\n", page_to_pfn(page), nr);
 }
 
 /**
@@ -231,22 +284,36 @@ static bool __exmem_free_pages(struct page *page, unsigned long nr)
  * The caller owns the pages, and no mapping of them is left. This allocates no memory.
  * A page that memory_failure() has marked is not cleared, and never allocated again.
  *
- * Context: Process context, no spinlock held. May sleep.
+ * Context: Process context, no spinlock held, and not the task's mmap_lock: clearing
+ * many pages takes long. May sleep.
  */
 void exmem_free_pages(struct page *page, unsigned long nr)
 {
-	bool freed;
+	if (current->mm)
+		lockdep_assert_not_held(&current->mm->mmap_lock);
+	exmem_free_allocated(page, nr, true);
+}
 
-	might_sleep();
-	freed = __exmem_free_pages(page, nr);
-	WARN_ONCE(!freed, "exmem: pfn %#lx, %lu pages: not allocated\n", page_to_pfn(page), nr);
+/**
+ * exmem_free_untouched_pages - free pages that are still zero
+ * @page: first page
+ * @nr: number of contiguous pages, all of one run
+ *
+ * As exmem_free_pages(), but for pages that nobody has mapped since they were allocated.
+ * They are not cleared.
+ *
+ * Context: Process context, no spinlock held. May sleep.
+ */
+void exmem_free_untouched_pages(struct page *page, unsigned long nr)
+{
+	exmem_free_allocated(page, nr, false);
 }
 
 /**
  * exmem_free_runs - clear and free the pages of several runs
  * @runs: list that exmem_alloc_pages() added to; empty afterwards
  *
- * Context: Process context, no spinlock held. May sleep.
+ * Context: As exmem_free_pages().
  */
 void exmem_free_runs(struct list_head *runs)
 {
@@ -255,6 +322,7 @@ void exmem_free_runs(struct list_head *runs)
 	list_for_each_entry_safe(run, next, runs, list) {
 		list_del(&run->list);
 		exmem_free_pages(exmem_run_page(run), run->nr);
+		cond_resched();
 	}
 }
 

@@ -15,7 +15,7 @@
 #include <linux/mm.h>
 #include <linux/padata.h>
 #include <linux/printk.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/topology.h>
@@ -58,6 +58,7 @@ struct exmem_region {
  * @lengths: bit n is set if element n of @regions is not empty
  * @regions: regions by the length of their longest free run; element 0 is not used
  * @nr_free: free pages that no request has claimed
+ * @nr_freed: pages that have been added to @nr_free so far; wraps around
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
  * @nr_total: all pages; never changes after boot
@@ -66,6 +67,7 @@ struct exmem_region {
 struct exmem_node {
 	spinlock_t lock;	/* see above */
 	unsigned long nr_free;
+	unsigned long nr_freed;
 	unsigned long nr_poisoned;
 	unsigned long peak;
 	DECLARE_BITMAP(lengths, EXMEM_REGION_PAGES + 1);
@@ -145,6 +147,27 @@ unsigned long exmem_nodes_free(const nodemask_t *nodes)
 
 	for_each_node_mask(n, *nodes)
 		sum += READ_ONCE(exmem_nodes[n]->nr_free);
+	return sum;
+}
+
+/**
+ * exmem_nodes_freed - count the pages that have become free on some nodes so far
+ * @nodes: nodes with a part of the pool
+ *
+ * A page counts each time it is freed to its node. If exmem_nodes_free() is called after
+ * this, it misses none of the pages that have been counted.
+ *
+ * Context: Any context.
+ * Return: number of pages, which wraps around: only differences have a meaning.
+ */
+unsigned long exmem_nodes_freed(const nodemask_t *nodes)
+{
+	unsigned long sum = 0;
+	int n;
+
+	for_each_node_mask(n, *nodes)
+		/* Pairs with exmem_add_free(). */
+		sum += smp_load_acquire(&exmem_nodes[n]->nr_freed);
 	return sum;
 }
 
@@ -290,6 +313,15 @@ static void exmem_set_longest(struct exmem_node *node, struct exmem_region *regi
 	}
 }
 
+static void exmem_add_free(struct exmem_node *node, unsigned long nr)
+{
+	lockdep_assert_held(&node->lock);
+
+	node->nr_free += nr;
+	/* Pairs with exmem_nodes_freed(). */
+	smp_store_release(&node->nr_freed, node->nr_freed + nr);
+}
+
 static void exmem_mark_busy(struct exmem_node *node, struct exmem_region *region,
 			    unsigned long start, unsigned long nr)
 {
@@ -312,7 +344,7 @@ static void exmem_mark_free(struct exmem_node *node, struct exmem_region *region
 	from = from < start ? from + 1 : 0;
 	to = find_next_bit(region->busy, EXMEM_REGION_PAGES, start + nr);
 	exmem_set_longest(node, region, max(region->longest, to - from));
-	node->nr_free += nr;
+	exmem_add_free(node, nr);
 }
 
 static struct exmem_region *exmem_best_fit(struct exmem_node *node, unsigned long nr)
@@ -387,10 +419,27 @@ static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long 
 			node->nr_free--;
 		else if (!nr)
 			claim--;
-		if (nr && ++nr_runs % EXMEM_RUNS_AT_ONCE == 0)
+		if (!nr || ++nr_runs % EXMEM_RUNS_AT_ONCE)
+			continue;
+		cond_resched_lock(&node->lock);
+		if (fatal_signal_pending(current))
+			break;
+	}
+	exmem_add_free(node, claim);
+	return allocated;
+}
+
+static void exmem_free_or_retire_runs(struct exmem_node *node, struct list_head *runs)
+{
+	unsigned int nr_runs = 0;
+	struct exmem_run *run;
+
+	while ((run = list_first_entry_or_null(runs, struct exmem_run, list))) {
+		list_del(&run->list);
+		exmem_free_or_retire(node, exmem_run_page(run), run->nr);
+		if (++nr_runs % EXMEM_RUNS_AT_ONCE == 0)
 			cond_resched_lock(&node->lock);
 	}
-	return allocated;
 }
 
 /**
@@ -402,14 +451,14 @@ static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long 
  *
  * Context: Process context. May sleep, unless @nr is less than EXMEM_RUNS_AT_ONCE;
  * the caller may hold a spinlock then.
- * Return: number of pages, which are zero and not marked as allocated yet.
+ * Return: number of pages, which are zero and not marked as allocated yet. If the task
+ * is being killed, this may be too few, or 0.
  */
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 			       struct list_head *runs)
 {
 	struct exmem_node *node = exmem_nodes[nid];
 	unsigned long claim, allocated;
-	struct exmem_run *run, *next;
 	LIST_HEAD(list);
 
 	/* Without the lock: a hopeless request need not disturb the node. */
@@ -428,9 +477,7 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
 	allocated = exmem_alloc_claimed(node, claim, &list);
 	if (allocated < least) {
-		list_for_each_entry_safe(run, next, &list, list)
-			exmem_free_or_retire(node, exmem_run_page(run), run->nr);
-		INIT_LIST_HEAD(&list);
+		exmem_free_or_retire_runs(node, &list);
 		allocated = 0;
 	}
 	spin_unlock(&node->lock);

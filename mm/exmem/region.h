@@ -36,6 +36,7 @@ struct exmem_node_stats {
 int exmem_nearest_node(int nid, const nodemask_t *nodes);
 unsigned long exmem_nodes_total(const nodemask_t *nodes);
 unsigned long exmem_nodes_free(const nodemask_t *nodes);
+unsigned long exmem_nodes_freed(const nodemask_t *nodes);
 void exmem_node_read_stats(int nid, struct exmem_node_stats *stats);
 
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,

@@ -6,6 +6,7 @@
 #include <kunit/test.h>
 #include <linux/exmem_run.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #define EXMEM_TEST_MAX_PAGES	64
@@ -44,6 +45,18 @@ static inline void exmem_test_expect_zero(struct kunit *test, struct page *page,
 static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 {
 	return list_first_entry(runs, struct exmem_run, list);
+}
+
+/* For a call that stops half-way if its task is being killed. */
+static inline void exmem_test_set_killed(bool killed)
+{
+	spin_lock_irq(&current->sighand->siglock);
+	if (killed)
+		sigaddset(&current->pending.signal, SIGKILL);
+	else
+		sigdelset(&current->pending.signal, SIGKILL);
+	recalc_sigpending();
+	spin_unlock_irq(&current->sighand->siglock);
 }
 
 /* region-kunit.h: free a page that only the test has poisoned */

@@ -45,7 +45,7 @@ static void exmem_test_disable(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exmem_nodes_free(&exmem_pool_nodes) +
 			      exmem_pcp_pages(&exmem_pool_nodes), total);
 
-	exmem_disable_pcps();
+	exmem_disable_pcps(&exmem_pool_nodes);
 	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
 	KUNIT_EXPECT_EQ(test, exmem_nodes_free(&exmem_pool_nodes), total);
 	KUNIT_EXPECT_FALSE(test, exmem_pcp_alloc(this_cpu_read(exmem_pcp.nid), 1, &runs));

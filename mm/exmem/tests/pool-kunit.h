@@ -163,18 +163,18 @@ static void exmem_test_double_free(struct kunit *test)
 	struct page *foreign = alloc_page(GFP_KERNEL);
 	long free;
 
-	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page, 2));
+	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page, 2, true));
 	free = exmem_test_free();
-	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page, 2));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page, 2, true));
 	/* One page free, one not: nothing may change. */
-	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page + 1, 2));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(page + 1, 2, true));
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), free);
-	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page + 2, 2));
+	KUNIT_EXPECT_TRUE(test, __exmem_free_pages(page + 2, 2, true));
 	KUNIT_EXPECT_EQ(test, exmem_test_free(), exmem_test_total());
 
 	KUNIT_ASSERT_NOT_NULL(test, foreign);
 	KUNIT_EXPECT_FALSE(test, exmem_test_is_exmem(foreign));
-	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(foreign, 1));
+	KUNIT_EXPECT_FALSE(test, __exmem_free_pages(foreign, 1, true));
 	__free_page(foreign);
 }
 
@@ -197,19 +197,17 @@ static void exmem_test_zeroing(struct kunit *test)
 	exmem_free_runs(&runs);
 }
 
-/* A request larger than any hole is served in pieces. */
-static void exmem_test_pieces_of_pool(struct kunit *test)
+/* Fragment the pool: each second page stays in @singles, the others are free. */
+static void exmem_test_free_every_other(struct kunit *test, struct list_head *singles)
 {
 	unsigned long i, total = exmem_test_total();
 	struct exmem_run *run, *next;
-	LIST_HEAD(singles);
-	LIST_HEAD(runs);
 
 	for (i = 0; i < total; i++)
-		KUNIT_ASSERT_EQ(test, exmem_alloc_pages(1, &singles), 0);
+		KUNIT_ASSERT_EQ(test, exmem_alloc_pages(1, singles), 0);
 
 	i = 0;
-	list_for_each_entry_safe(run, next, &singles, list) {
+	list_for_each_entry_safe(run, next, singles, list) {
 		if (page_to_pfn(exmem_run_page(run)) % 2)
 			continue;
 		list_del(&run->list);
@@ -217,6 +215,17 @@ static void exmem_test_pieces_of_pool(struct kunit *test)
 		i++;
 	}
 	KUNIT_EXPECT_EQ(test, i, total / 2);
+}
+
+/* A request larger than any hole is served in pieces. */
+static void exmem_test_pieces_of_pool(struct kunit *test)
+{
+	unsigned long total = exmem_test_total();
+	struct exmem_run *run;
+	LIST_HEAD(singles);
+	LIST_HEAD(runs);
+
+	exmem_test_free_every_other(test, &singles);
 	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(total / 2, &runs), 0);
 	list_for_each_entry(run, &runs, list)
 		KUNIT_EXPECT_EQ(test, run->nr, 1);
@@ -256,18 +265,84 @@ static long exmem_test_alloc_and_free(void *unused)
 	return 0;
 }
 
-/* A request gets the pages that other CPUs cache. */
-static void exmem_test_cached_elsewhere(struct kunit *test)
+static void exmem_test_fill_pcps(struct kunit *test)
 {
-	LIST_HEAD(runs);
 	int cpu;
 
 	for_each_online_cpu(cpu)
 		KUNIT_EXPECT_EQ(test, work_on_cpu(cpu, exmem_test_alloc_and_free, NULL), 0);
 	KUNIT_EXPECT_GT(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
+}
+
+/* A request gets the pages that other CPUs cache. */
+static void exmem_test_cached_elsewhere(struct kunit *test)
+{
+	LIST_HEAD(runs);
+
+	exmem_test_fill_pcps(test);
 	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(exmem_test_total(), &runs), 0);
 	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
 	exmem_free_runs(&runs);
+}
+
+/* A request that can't succeed leaves all caches as they are. */
+static void exmem_test_failure_drains_nothing(struct kunit *test)
+{
+	struct page *page = exmem_test_alloc_run(test, 1);
+	unsigned long cached, nr = exmem_test_total();
+	LIST_HEAD(runs);
+
+	exmem_test_fill_pcps(test);
+	cached = exmem_pcp_pages(&exmem_pool_nodes);
+	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(nr, &runs), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), cached);
+
+	/* All free pages and no more: only now the caches are drained. */
+	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(nr - 1, &runs), 0);
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
+	exmem_free_runs(&runs);
+	exmem_free_pages(page, 1);
+}
+
+/* A request drains the caches of the nodes that it may use, and no others. */
+static void exmem_test_drains_own_nodes(struct kunit *test)
+{
+	nodemask_t node = nodemask_of_node(first_node(exmem_pool_nodes)), others;
+	unsigned long cached;
+	LIST_HEAD(runs);
+
+	nodes_andnot(others, exmem_pool_nodes, node);
+	exmem_test_fill_pcps(test);
+	cached = exmem_pcp_pages(&others);
+	if (!cached)
+		kunit_skip(test, "needs CPUs on two nodes of the pool");
+	KUNIT_EXPECT_TRUE(test, exmem_test_alloc_on(first_node(node), &node,
+						    exmem_nodes_total(&node), &runs));
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&node), 0);
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&others), cached);
+	exmem_free_runs(&runs);
+}
+
+/* A task that is being killed gets no pages, and its request does not count as failed. */
+static void exmem_test_killed(struct kunit *test)
+{
+	unsigned long cached, failed = exmem_test_stats().failed;
+	LIST_HEAD(singles);
+	LIST_HEAD(runs);
+	int ret;
+
+	exmem_test_free_every_other(test, &singles);
+	exmem_test_fill_pcps(test);
+	cached = exmem_pcp_pages(&exmem_pool_nodes);
+	exmem_test_set_killed(true);
+	ret = exmem_alloc_pages(exmem_test_total() / 2, &runs);
+	exmem_test_set_killed(false);
+	KUNIT_EXPECT_EQ(test, ret, -EINTR);
+	KUNIT_EXPECT_TRUE(test, list_empty(&runs));
+	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), cached);
+	KUNIT_EXPECT_EQ(test, exmem_test_stats().failed, failed);
+	KUNIT_EXPECT_EQ(test, exmem_test_free(), exmem_test_total() / 2);
+	exmem_free_runs(&singles);
 }
 
 /* Each node by itself: no page from elsewhere, and all of its own. */
@@ -316,6 +391,46 @@ static void exmem_test_counts(struct kunit *test)
 	after = exmem_test_stats();
 	KUNIT_EXPECT_EQ(test, after.free, before.total);
 	KUNIT_EXPECT_EQ(test, after.peak, before.total);
+}
+
+#define EXMEM_TEST_MOVES	20000
+
+/* Moves free pages between its CPU's cache and the node, and uses one page at most. */
+static void exmem_test_move(struct work_struct *work)
+{
+	int i, nid = exmem_nearest_node(numa_mem_id(), &exmem_pool_nodes);
+	nodemask_t node = nodemask_of_node(nid);
+	LIST_HEAD(runs);
+
+	for (i = 0; i < EXMEM_TEST_MOVES; i++) {
+		if (exmem_pcp_alloc(nid, 1, &runs) &&
+		    exmem_pcp_free(exmem_run_page(exmem_test_first_run(&runs)), 1))
+			INIT_LIST_HEAD(&runs);
+		else
+			exmem_free_unused_runs(&runs);
+		exmem_drain_pcps(&node);
+	}
+}
+
+/* Free pages are not missed while they move. */
+static void exmem_test_count_moving(struct kunit *test)
+{
+	unsigned long wrong = 0, nr = exmem_test_total() - num_online_cpus() + 1;
+	struct work_struct *works;
+	int cpu;
+
+	works = kunit_kcalloc(test, nr_cpu_ids, sizeof(*works), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, works);
+	for_each_online_cpu(cpu) {
+		INIT_WORK(&works[cpu], exmem_test_move);
+		if (cpu)
+			queue_work_on(cpu, system_wq, &works[cpu]);
+	}
+	for_each_online_cpu(cpu)
+		while (work_busy(&works[cpu]))
+			wrong += !exmem_may_have(&exmem_pool_nodes, nr);
+	KUNIT_EXPECT_EQ(test, wrong, 0);
+	KUNIT_EXPECT_FALSE(test, exmem_may_have(&exmem_pool_nodes, exmem_test_total() + 1));
 }
 
 #define EXMEM_TEST_SLOTS	64
@@ -613,6 +728,10 @@ static struct kunit_case exmem_test_pool_cases[] = {
 	KUNIT_CASE(exmem_test_pieces_of_pool),
 	KUNIT_CASE(exmem_test_unmapped_in_use),
 	KUNIT_CASE(exmem_test_cached_elsewhere),
+	KUNIT_CASE(exmem_test_failure_drains_nothing),
+	KUNIT_CASE(exmem_test_drains_own_nodes),
+	KUNIT_CASE(exmem_test_killed),
+	KUNIT_CASE(exmem_test_count_moving),
 	KUNIT_CASE(exmem_test_nodes),
 	KUNIT_CASE(exmem_test_double_free),
 	KUNIT_CASE(exmem_test_zeroing),

@@ -93,6 +93,14 @@ static unsigned long exmem_test_free_some(struct list_head *singles,
 	return freed;
 }
 
+/* Fragment the node: each second page stays in @singles, the others are free. */
+static void exmem_test_free_every_other(struct kunit *test, struct list_head *singles)
+{
+	exmem_test_node_alloc_singles(test, singles);
+	KUNIT_EXPECT_EQ(test, exmem_test_free_some(singles, exmem_test_at_even_pfn),
+			exmem_test_node_total() / 2);
+}
+
 /* Small requests go to the region that is in use already: others stay whole. */
 static void exmem_test_best_fit(struct kunit *test)
 {
@@ -144,12 +152,33 @@ static void exmem_test_pieces(struct kunit *test)
 	LIST_HEAD(singles);
 	LIST_HEAD(runs);
 
-	exmem_test_node_alloc_singles(test, &singles);
-	KUNIT_EXPECT_EQ(test, exmem_test_free_some(&singles, exmem_test_at_even_pfn), total / 2);
+	exmem_test_free_every_other(test, &singles);
 	exmem_test_node_alloc(test, total / 2, &runs);
 	list_for_each_entry(run, &runs, list)
 		KUNIT_EXPECT_EQ(test, run->nr, 1);
 
+	exmem_test_node_free_runs(test, &runs);
+	exmem_test_node_free_runs(test, &singles);
+}
+
+/* A task that is being killed stops early, with the pages that it has, or with none. */
+static void exmem_test_killed(struct kunit *test)
+{
+	unsigned long few, none, left, free = exmem_test_node_total() / 2;
+	LIST_HEAD(singles);
+	LIST_HEAD(runs);
+
+	exmem_test_free_every_other(test, &singles);
+	exmem_test_set_killed(true);
+	none = exmem_node_alloc(exmem_test_nid, free, free, &runs);
+	left = exmem_test_node_free();
+	few = exmem_node_alloc(exmem_test_nid, free, 1, &runs);
+	exmem_test_set_killed(false);
+	KUNIT_EXPECT_EQ(test, none, 0);
+	KUNIT_EXPECT_EQ(test, left, free);
+	KUNIT_EXPECT_EQ(test, few, EXMEM_RUNS_AT_ONCE);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&runs), few);
+	KUNIT_EXPECT_EQ(test, exmem_test_node_free(), free - few);
 	exmem_test_node_free_runs(test, &runs);
 	exmem_test_node_free_runs(test, &singles);
 }
@@ -352,6 +381,7 @@ static struct kunit_case exmem_test_region_cases[] = {
 	KUNIT_CASE(exmem_test_just_long_enough),
 	KUNIT_CASE(exmem_test_too_short),
 	KUNIT_CASE(exmem_test_pieces),
+	KUNIT_CASE(exmem_test_killed),
 	KUNIT_CASE(exmem_test_long_run),
 	KUNIT_CASE(exmem_test_least),
 	KUNIT_CASE(exmem_test_busy_lock),
