@@ -81,8 +81,8 @@ static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsign
  * Context: Process context. May sleep.
  * Return: the file, with a reference for the mapping; -EINVAL for any other form
  * of mapping, -EPERM if the administrator has disabled it, -ENOMEM without a pool
- * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -ENFILE, or the error of a security
- * module.
+ * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -EINTR if the task is being killed,
+ * -ENFILE, or the error of a security module.
  */
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
 			     unsigned long pgoff)

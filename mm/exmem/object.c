@@ -4,7 +4,8 @@
  *
  * mmap() allocates the pages. They are freed with the last reference to the file (each
  * mapping holds one), or earlier: when a hole is punched, the object is truncated, or a
- * mapping with MAP_EXCLUSIVE is removed.
+ * mapping with MAP_EXCLUSIVE is removed. Clearing them takes long: they are first detached
+ * from the object, and freed once neither mmap_lock nor the object's lock is held.
  *
  * The pages are mapped as raw pfns. Nothing can take a reference to them, so
  * get_user_pages() and all its users fail by construction.
@@ -22,6 +23,7 @@
 #include <linux/sched/user.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/task_work.h>
 
 #include "object.h"
 #include "pool.h"
@@ -32,15 +34,20 @@
 /**
  * struct exmem_extent - contiguous pages at contiguous offsets of an object
  * @offsets: first and last offset, in pages
- * @list: links the extents that a request has added; stale after the request
+ * @list: links the extents that a request has added, or that have been detached; stale
+ *	otherwise
  * @page: first page; NULL in an embedded extent that is not in use
  * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
+ * @work: frees a list of detached extents, of which this is the first
+ * @file: the object's file, referenced until @work has run
  */
 struct exmem_extent {
 	struct interval_tree_node offsets;
 	struct list_head list;
 	struct page *page;
 	struct user_struct *user;
+	struct callback_head work;
+	struct file *file;
 };
 
 /**
@@ -95,6 +102,17 @@ static struct exmem_extent *exmem_extent_next(struct exmem_extent *extent, unsig
 	return node ? container_of(node, struct exmem_extent, offsets) : NULL;
 }
 
+static unsigned long exmem_extent_pages(const struct exmem_extent *extent)
+{
+	return extent->offsets.last - extent->offsets.start + 1;
+}
+
+static int exmem_resched_unless_killed(void)
+{
+	cond_resched();
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
 static int exmem_charge(unsigned long nr, struct user_struct **userp)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -124,7 +142,8 @@ static void exmem_uncharge(struct user_struct *user, unsigned long nr)
 
 static struct exmem_extent *exmem_new_extent(struct exmem_object *obj)
 {
-	if (!obj->first_extent.page)
+	/* Pairs with exmem_free_extent(), which does not hold obj->lock. */
+	if (!smp_load_acquire(&obj->first_extent.page))
 		return &obj->first_extent;
 	return kmalloc(sizeof(struct exmem_extent), GFP_KERNEL_ACCOUNT);
 }
@@ -152,36 +171,97 @@ static int exmem_split_extent(struct exmem_object *obj, unsigned long offset)
 	return 0;
 }
 
-static void exmem_free_extent(struct exmem_object *obj, struct exmem_extent *extent)
+static void exmem_detach_extent(struct exmem_object *obj, struct exmem_extent *extent,
+				struct list_head *detached)
 {
-	unsigned long nr = extent->offsets.last - extent->offsets.start + 1;
-
 	interval_tree_remove(&extent->offsets, &obj->extents);
-	trace_exmem_free(extent->page, nr, obj->front_name);
-	exmem_free_pages(extent->page, nr);
-	obj->nr_pages -= nr;
-	exmem_uncharge(extent->user, nr);
-	free_uid(extent->user);
-	extent->page = NULL;
-	if (extent != &obj->first_extent)
-		kfree(extent);
+	obj->nr_pages -= exmem_extent_pages(extent);
+	list_add_tail(&extent->list, detached);
 }
 
-static void exmem_free_extents(struct exmem_object *obj, unsigned long first, unsigned long last)
+static void exmem_detach_range(struct exmem_object *obj, unsigned long first, unsigned long last,
+			       struct list_head *detached)
 {
 	struct exmem_extent *extent;
 
-	/* Free whole extents: the caller has split them at the ends of the range. */
-	while ((extent = exmem_extent_first(obj, first, last)))
-		exmem_free_extent(obj, extent);
+	/* Detach whole extents: the caller has split them at the ends of the range. */
+	while ((extent = exmem_extent_first(obj, first, last))) {
+		exmem_detach_extent(obj, extent, detached);
+		cond_resched();
+	}
 }
 
-static void exmem_undo_alloc(struct exmem_object *obj, struct list_head *added)
+static void exmem_detach_added(struct exmem_object *obj, struct list_head *added,
+			       struct list_head *detached)
 {
 	struct exmem_extent *extent, *next;
 
-	list_for_each_entry_safe(extent, next, added, list)
-		exmem_free_extent(obj, extent);
+	list_for_each_entry_safe(extent, next, added, list) {
+		list_del(&extent->list);
+		exmem_detach_extent(obj, extent, detached);
+		cond_resched();
+	}
+}
+
+static void exmem_free_extent(struct exmem_object *obj, struct exmem_extent *extent,
+			      void (*free_pages)(struct page *page, unsigned long nr))
+{
+	unsigned long nr = exmem_extent_pages(extent);
+
+	trace_exmem_free(extent->page, nr, obj->front_name);
+	free_pages(extent->page, nr);
+	exmem_uncharge(extent->user, nr);
+	free_uid(extent->user);
+	if (extent == &obj->first_extent)
+		/* From here on, exmem_new_extent() may use it. */
+		smp_store_release(&extent->page, NULL);
+	else
+		kfree(extent);
+}
+
+static void exmem_free_detached(struct exmem_object *obj, struct list_head *detached,
+				void (*free_pages)(struct page *page, unsigned long nr))
+{
+	struct exmem_extent *extent, *next;
+
+	list_for_each_entry_safe(extent, next, detached, list) {
+		exmem_free_extent(obj, extent, free_pages);
+		cond_resched();
+	}
+}
+
+static void exmem_clear_and_free(struct exmem_object *obj, struct list_head *detached)
+{
+	/* mmap() waits for this lock while it holds mmap_lock. */
+	lockdep_assert_not_held(&obj->lock);
+	exmem_free_detached(obj, detached, exmem_free_pages);
+}
+
+static void exmem_clear_and_free_work(struct callback_head *work)
+{
+	struct exmem_extent *first = container_of(work, struct exmem_extent, work);
+	struct file *file = first->file;
+	LIST_HEAD(detached);
+
+	/* exmem_clear_and_free_later() has removed the head of the list. */
+	list_add_tail(&detached, &first->list);
+	exmem_clear_and_free(file->private_data, &detached);
+	fput(file);
+}
+
+/* For callers that hold mmap_lock: free before the task returns to user mode, or exits. */
+static void exmem_clear_and_free_later(struct file *file, struct list_head *detached)
+{
+	struct exmem_extent *first = list_first_entry_or_null(detached, struct exmem_extent, list);
+
+	if (!first)
+		return;
+	list_del(detached);
+	first->file = get_file(file);
+	init_task_work(&first->work, exmem_clear_and_free_work);
+	/* A kernel thread removes mappings of processes that have exited: nobody waits. */
+	if (current->flags & PF_KTHREAD || task_work_add(current, &first->work, TWA_RESUME))
+		exmem_clear_and_free_work(&first->work);
 }
 
 static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
@@ -204,12 +284,23 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	return 0;
 }
 
+static void exmem_free_untouched_runs(struct list_head *runs)
+{
+	struct exmem_run *run, *next;
+
+	list_for_each_entry_safe(run, next, runs, list) {
+		list_del(&run->list);
+		exmem_free_untouched_pages(exmem_run_page(run), run->nr);
+		cond_resched();
+	}
+}
+
 static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
 			       struct list_head *added)
 {
 	unsigned long nr = last - first + 1;
-	struct exmem_run *run, *next;
 	struct user_struct *user;
+	struct exmem_run *run;
 	LIST_HEAD(runs);
 	int ret;
 
@@ -218,17 +309,18 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 		return ret;
 
 	ret = exmem_alloc_pages(nr, &runs);
-	if (ret && trace_exmem_alloc_fail_enabled())
+	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
 		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->front_name);
 
-	list_for_each_entry_safe(run, next, &runs, list) {
+	while (!ret && (run = list_first_entry_or_null(&runs, struct exmem_run, list))) {
 		ret = exmem_add_extent(obj, first, run, user, added);
 		if (ret)
 			break;
 		list_del(&run->list);
 		first += run->nr;
+		ret = exmem_resched_unless_killed();
 	}
-	exmem_free_runs(&runs);
+	exmem_free_untouched_runs(&runs);
 
 	/* Each extent keeps its share of the charge: this is the rest. */
 	exmem_uncharge(user, last - first + 1);
@@ -236,17 +328,16 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 	return ret;
 }
 
-/* On failure some extents may be in @added: the caller frees them. */
-static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
-			     struct list_head *added)
+static int exmem_alloc_in_holes(struct exmem_object *obj, unsigned long first,
+				unsigned long last, struct list_head *added)
 {
 	struct interval_tree_span_iter span;
-	int ret;
+	int ret = 0;
 
 	if (RB_EMPTY_ROOT(&obj->extents.rb_root))
 		return exmem_alloc_in_hole(obj, first, last, added);
 
-	for (;; first = span.last_used + 1) {
+	for (; !ret; first = span.last_used + 1) {
 		/* Filling the hole has changed the tree: search after it, from the root. */
 		interval_tree_span_iter_first(&span, &obj->extents, first, last);
 		if (span.is_hole) {
@@ -256,7 +347,23 @@ static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsi
 		}
 		if (span.last_used == last)
 			return 0;
+		ret = exmem_resched_unless_killed();
 	}
+	return ret;
+}
+
+static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
+			     struct list_head *added)
+{
+	int ret = exmem_alloc_in_holes(obj, first, last, added);
+	LIST_HEAD(untouched);
+
+	if (ret) {
+		/* Nobody could map these pages yet: that takes obj->lock. */
+		exmem_detach_added(obj, added, &untouched);
+		exmem_free_detached(obj, &untouched, exmem_free_untouched_pages);
+	}
+	return ret;
 }
 
 static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *vma,
@@ -266,34 +373,31 @@ static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *
 	unsigned long end = min(extent->offsets.last + 1, vma->vm_pgoff + nr);
 	unsigned long addr = vma->vm_start + (start - vma->vm_pgoff) * PAGE_SIZE;
 	unsigned long pfn = page_to_pfn(extent->page) + (start - extent->offsets.start);
-	int ret;
 
 	/* This is RAM, mapped write-back: there is no memory type to look up or to track. */
-	ret = remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
-				      vma->vm_page_prot);
-	/*
-	 * The caller is going to free pages that this request has allocated. mmap()
-	 * would unmap the extents before this one only later, and other threads could
-	 * reach them until then.
-	 */
-	if (ret && addr > vma->vm_start)
-		zap_vma_ptes(vma, vma->vm_start, addr - vma->vm_start);
-	return ret;
+	return remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
+				       vma->vm_page_prot);
 }
 
 static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
 {
 	unsigned long first = vma->vm_pgoff, last = first + nr - 1;
 	struct exmem_extent *extent;
-	int ret;
+	int ret = 0;
 
-	for (extent = exmem_extent_first(obj, first, last); extent;
+	for (extent = exmem_extent_first(obj, first, last); extent && !ret;
 	     extent = exmem_extent_next(extent, first, last)) {
 		ret = exmem_map_extent(extent, vma, nr);
-		if (ret)
-			return ret;
+		if (!ret)
+			ret = exmem_resched_unless_killed();
 	}
-	return 0;
+	/*
+	 * The caller is going to free pages that this request has allocated. mmap()
+	 * would unmap them only later, and other threads could reach them until then.
+	 */
+	if (ret)
+		zap_vma_ptes(vma, vma->vm_start, nr * PAGE_SIZE);
+	return ret;
 }
 
 static void exmem_free_mapper(struct exmem_object *obj, struct exmem_mapper *mapper)
@@ -318,6 +422,7 @@ static int exmem_add_mapper(struct exmem_object *obj, struct mm_struct *mm)
 		/* Without users, nobody is inside mmap(). */
 		if (!atomic_read(&mapper->mm->mm_users))
 			exmem_free_mapper(obj, mapper);
+		cond_resched();
 	}
 
 	mapper = &obj->first_mapper;
@@ -363,7 +468,8 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
 }
 
 static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *vma,
-			       unsigned long nr_alloc, unsigned long nr_map)
+			       unsigned long nr_alloc, unsigned long nr_map,
+			       struct list_head *detached)
 {
 	LIST_HEAD(added);
 	int ret;
@@ -374,7 +480,7 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
 	if (!ret && nr_map)
 		ret = exmem_map(obj, vma, nr_map);
 	if (ret)
-		exmem_undo_alloc(obj, &added);
+		exmem_detach_added(obj, &added, detached);
 	return ret;
 }
 
@@ -384,7 +490,8 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
  * @nr: number of pages, from offset 0 on
  *
  * Context: Process context. May sleep.
- * Return: 0; or -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, with nothing allocated.
+ * Return: 0; or with nothing allocated, -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if
+ * the task is being killed.
  */
 int exmem_object_alloc(struct file *file, unsigned long nr)
 {
@@ -392,10 +499,10 @@ int exmem_object_alloc(struct file *file, unsigned long nr)
 	LIST_HEAD(added);
 	int ret;
 
-	mutex_lock(&obj->lock);
-	ret = exmem_alloc_range(obj, 0, nr - 1, &added);
+	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
-		exmem_undo_alloc(obj, &added);
+		return ret;
+	ret = exmem_alloc_range(obj, 0, nr - 1, &added);
 	mutex_unlock(&obj->lock);
 	return ret;
 }
@@ -417,6 +524,7 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 		      unsigned long nr_map)
 {
 	struct exmem_object *obj = file->private_data;
+	LIST_HEAD(detached);
 	int ret;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
@@ -432,8 +540,10 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
 		return ret;
-	ret = exmem_alloc_and_map(obj, vma, nr_alloc, nr_map);
+	ret = exmem_alloc_and_map(obj, vma, nr_alloc, nr_map, &detached);
 	mutex_unlock(&obj->lock);
+	/* Other threads may have written to the pages that were mapped first. */
+	exmem_clear_and_free_later(file, &detached);
 	return ret;
 }
 
@@ -442,8 +552,8 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
  * @vmf: the fault
  *
  * Context: ->fault().
- * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no page there;
- * VM_FAULT_OOM if there is no memory for a page table.
+ * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no page there, or if the
+ * task is being killed; VM_FAULT_OOM if there is no memory for a page table.
  */
 vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 {
@@ -452,7 +562,8 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 	struct exmem_extent *extent;
 	unsigned long pfn;
 
-	mutex_lock(&obj->lock);
+	if (mutex_lock_killable(&obj->lock))
+		return VM_FAULT_SIGBUS;
 	extent = exmem_extent_first(obj, vmf->pgoff, vmf->pgoff);
 	if (extent) {
 		pfn = page_to_pfn(extent->page) + (vmf->pgoff - extent->offsets.start);
@@ -468,14 +579,16 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
  * @addr: address of the split
  *
  * Context: ->may_split(), mmap_lock held for writing.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, -EINTR if the task is being killed.
  */
 int exmem_object_may_split(struct vm_area_struct *vma, unsigned long addr)
 {
 	struct exmem_object *obj = vma->vm_file->private_data;
 	int ret;
 
-	mutex_lock(&obj->lock);
+	ret = mutex_lock_killable(&obj->lock);
+	if (ret)
+		return ret;
 	ret = exmem_split_extent(obj, linear_page_index(vma, addr));
 	mutex_unlock(&obj->lock);
 	return ret;
@@ -501,21 +614,39 @@ static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_ext
  * mapping. exmem_object_may_split() has seen to it that no extent crosses the border
  * of a mapping.
  *
- * Context: ->close(): @vma has left i_mmap, its pages are not mapped, and no CPU
- * has a TLB entry for one.
+ * The pages are free when the task returns to user mode.
+ *
+ * Context: ->close(), mmap_lock held: @vma has left i_mmap, its pages are not mapped, and
+ * no CPU has a TLB entry for one.
  */
 void exmem_object_close(struct vm_area_struct *vma)
 {
 	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
 	struct exmem_object *obj = vma->vm_file->private_data;
 	struct exmem_extent *extent, *next;
+	LIST_HEAD(unmapped);
+
+	/* The last reference: exmem_object_release() is going to free all pages. */
+	if (file_count(vma->vm_file) == 1)
+		return;
 
 	mutex_lock(&obj->lock);
 	for (extent = exmem_extent_first(obj, first, last); extent; extent = next) {
 		next = exmem_extent_next(extent, first, last);
 		if (!exmem_extent_mapped(obj, extent))
-			exmem_free_extent(obj, extent);
+			exmem_detach_extent(obj, extent, &unmapped);
+		cond_resched();
 	}
+	mutex_unlock(&obj->lock);
+	exmem_clear_and_free_later(vma->vm_file, &unmapped);
+}
+
+static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
+			      struct list_head *detached)
+{
+	mutex_lock(&obj->lock);
+	if (!exmem_split_extent(obj, nr))
+		exmem_detach_range(obj, nr, ULONG_MAX, detached);
 	mutex_unlock(&obj->lock);
 }
 
@@ -527,17 +658,35 @@ void exmem_object_close(struct vm_area_struct *vma)
  * The pages beyond must not be mapped. If there is no memory to split an extent,
  * they stay until the object is released.
  *
- * Context: Process context. May sleep.
+ * Context: Process context, mmap_lock not held. May sleep.
  */
 void exmem_object_truncate(struct exmem_object *obj, unsigned long nr)
 {
-	mutex_lock(&obj->lock);
-	if (!exmem_split_extent(obj, nr))
-		exmem_free_extents(obj, nr, ULONG_MAX);
-	mutex_unlock(&obj->lock);
+	LIST_HEAD(detached);
+
+	exmem_detach_tail(obj, nr, &detached);
+	exmem_clear_and_free(obj, &detached);
 }
 
-static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsigned long last)
+/**
+ * exmem_object_truncate_in_mmap - exmem_object_truncate() for ->mmap()
+ * @file: file of a memory object
+ * @nr: number of pages to keep, from offset 0 on
+ *
+ * The pages are free when the task returns to user mode.
+ *
+ * Context: ->mmap(), mmap_lock held.
+ */
+void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr)
+{
+	LIST_HEAD(detached);
+
+	exmem_detach_tail(file->private_data, nr, &detached);
+	exmem_clear_and_free_later(file, &detached);
+}
+
+static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
+			    struct list_head *detached)
 {
 	int ret = exmem_split_extent(obj, first);
 
@@ -547,7 +696,7 @@ static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsig
 		return ret;
 
 	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
-	exmem_free_extents(obj, first, last);
+	exmem_detach_range(obj, first, last, detached);
 	return 0;
 }
 
@@ -565,17 +714,21 @@ static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsig
 int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned long last)
 {
 	struct exmem_object *obj = file->private_data;
+	LIST_HEAD(detached);
 	int ret;
 
 	ret = down_write_killable(&obj->mapping.invalidate_lock);
 	if (ret)
 		return ret;
-	mutex_lock(&obj->lock);
-	ret = exmem_wait_for_mappers(obj);
-	if (!ret)
-		ret = exmem_punch_hole(obj, first, last);
-	mutex_unlock(&obj->lock);
+	ret = mutex_lock_killable(&obj->lock);
+	if (!ret) {
+		ret = exmem_wait_for_mappers(obj);
+		if (!ret)
+			ret = exmem_punch_hole(obj, first, last, &detached);
+		mutex_unlock(&obj->lock);
+	}
 	up_write(&obj->mapping.invalidate_lock);
+	exmem_clear_and_free(obj, &detached);
 	return ret;
 }
 
@@ -592,7 +745,9 @@ void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
 	unsigned long pages, size = 0;
 	struct rb_node *last;
 
-	mutex_lock(&obj->lock);
+	/* Killed while another task holds the lock for long: nobody reads this. */
+	if (mutex_lock_killable(&obj->lock))
+		return;
 	last = rb_last(&obj->extents.rb_root);
 	if (last)
 		size = rb_entry(last, struct exmem_extent, offsets.rb)->offsets.last + 1;
@@ -636,15 +791,19 @@ struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_
  * exmem_object_destroy - free an object, and all its pages
  * @obj: an object without mappings, and without a file that others can use
  *
- * Context: Process context. May sleep.
+ * Context: Process context, mmap_lock not held. May sleep.
  */
 void exmem_object_destroy(struct exmem_object *obj)
 {
 	struct exmem_mapper *mapper, *next;
+	LIST_HEAD(detached);
 
-	list_for_each_entry_safe(mapper, next, &obj->mappers, list)
+	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
 		exmem_free_mapper(obj, mapper);
-	exmem_free_extents(obj, 0, ULONG_MAX);
+		cond_resched();
+	}
+	exmem_detach_range(obj, 0, ULONG_MAX, &detached);
+	exmem_clear_and_free(obj, &detached);
 	kfree(obj);
 }
 

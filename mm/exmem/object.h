@@ -16,6 +16,7 @@ void exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_attach(struct exmem_object *obj, struct file *file);
 int exmem_object_alloc(struct file *file, unsigned long nr);
 void exmem_object_truncate(struct exmem_object *obj, unsigned long nr);
+void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr);
 
 /* File operations, and parts of them */
 int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned long nr_alloc,

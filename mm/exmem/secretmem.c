@@ -42,7 +42,7 @@ static int exmem_secretmem_mmap_unsized(struct file *file, struct vm_area_struct
 	 * then truncates the object: the later side frees the pages beyond the end.
 	 */
 	if (size)
-		exmem_object_truncate(file->private_data, size);
+		exmem_object_truncate_in_mmap(file, size);
 	return ret;
 }
 

@@ -5,8 +5,9 @@
  * They run at boot, while nobody else uses the pool. Mappings need user memory, and
  * are left to the selftests.
  */
-#include <kunit/test.h>
 #include <linux/resource.h>
+
+#include "exmem-kunit.h"
 
 static unsigned long exmem_test_in_use(void)
 {
@@ -24,10 +25,17 @@ static int exmem_test_alloc_range(struct exmem_object *obj, unsigned long first,
 
 	mutex_lock(&obj->lock);
 	ret = exmem_alloc_range(obj, first, last, &added);
-	if (ret)
-		exmem_undo_alloc(obj, &added);
 	mutex_unlock(&obj->lock);
 	return ret;
+}
+
+static void exmem_test_free_range(struct exmem_object *obj, unsigned long first,
+				  unsigned long last)
+{
+	LIST_HEAD(detached);
+
+	exmem_detach_range(obj, first, last, &detached);
+	exmem_clear_and_free(obj, &detached);
 }
 
 /* The page at @offset, or NULL in a hole. */
@@ -86,7 +94,7 @@ static void exmem_test_holes(struct kunit *test)
 	last = exmem_test_page_at(obj, 10);
 	KUNIT_ASSERT_EQ(test, exmem_split_extent(obj, 5), 0);
 	KUNIT_ASSERT_EQ(test, exmem_split_extent(obj, 10), 0);
-	exmem_free_extents(obj, 5, 9);
+	exmem_test_free_range(obj, 5, 9);
 	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 5));
 	KUNIT_EXPECT_NULL(test, exmem_test_page_at(obj, 9));
 	KUNIT_EXPECT_EQ(test, obj->nr_pages, 11);
@@ -125,6 +133,25 @@ static void exmem_test_undo(struct kunit *test)
 	/* All other pages are available. */
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total - 1), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), stats.total);
+}
+
+/* A task that is being killed stops between two holes, and keeps the pages of neither. */
+static void exmem_test_killed(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+	struct page *page;
+	int ret;
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 8, 15), 0);
+	page = exmem_test_page_at(obj, 8);
+	exmem_test_set_killed(true);
+	ret = exmem_test_alloc_range(obj, 0, 23);
+	exmem_test_set_killed(false);
+	KUNIT_EXPECT_EQ(test, ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 8);
+	KUNIT_EXPECT_EQ(test, exmem_test_nr_extents(obj), 1);
+	KUNIT_EXPECT_PTR_EQ(test, exmem_test_page_at(obj, 8), page);
+	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 8);
 }
 
 static void exmem_test_truncate(struct kunit *test)
@@ -214,6 +241,7 @@ static struct kunit_case exmem_test_object_cases[] = {
 	KUNIT_CASE(exmem_test_split),
 	KUNIT_CASE(exmem_test_holes),
 	KUNIT_CASE(exmem_test_undo),
+	KUNIT_CASE(exmem_test_killed),
 	KUNIT_CASE(exmem_test_truncate),
 	KUNIT_CASE(exmem_test_charge),
 	{}

@@ -867,10 +867,12 @@ static int model_mmap(const struct request *r)
 		return -EOPNOTSUPP;
 	if (o->readonly && r->prot & PROT_WRITE)
 		return -EACCES;
-	/* MAP_EXCLUSIVE pages in the range are freed before the allocation, objects after it. */
+	if (o->kind != ANON)
+		error = charge_error(missing_pages(o, r->pgoff, r->nr));
+	/* Pages that only the range holds are freed after the allocation. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
-	return o->kind == ANON ? 0 : charge_error(missing_pages(o, r->pgoff, r->nr));
+	return error;
 }
 
 /* The kernel chose the address @p: move the mapping into the arena. */
