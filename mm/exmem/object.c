@@ -279,6 +279,7 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	extent->user = user ? get_uid(user) : NULL;
 	interval_tree_insert(&extent->offsets, &obj->extents);
 	obj->nr_pages += run->nr;
+	list_del(&run->list);
 	list_add_tail(&extent->list, added);
 	trace_exmem_alloc(extent->page, run->nr, obj->front_name);
 	return 0;
@@ -299,8 +300,8 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 			       struct list_head *added)
 {
 	unsigned long nr = last - first + 1;
+	struct exmem_run *run, *next;
 	struct user_struct *user;
-	struct exmem_run *run;
 	LIST_HEAD(runs);
 	int ret;
 
@@ -312,13 +313,14 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
 		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->front_name);
 
-	while (!ret && (run = list_first_entry_or_null(&runs, struct exmem_run, list))) {
+	list_for_each_entry_safe(run, next, &runs, list) {
 		ret = exmem_add_extent(obj, first, run, user, added);
 		if (ret)
 			break;
-		list_del(&run->list);
 		first += run->nr;
-		ret = exmem_resched_unless_killed();
+		ret = list_empty(&runs) ? 0 : exmem_resched_unless_killed();
+		if (ret)
+			break;
 	}
 	exmem_free_untouched_runs(&runs);
 
@@ -385,10 +387,11 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsig
 	struct exmem_extent *extent;
 	int ret = 0;
 
-	for (extent = exmem_extent_first(obj, first, last); extent && !ret;
-	     extent = exmem_extent_next(extent, first, last)) {
+	extent = exmem_extent_first(obj, first, last);
+	while (extent && !ret) {
 		ret = exmem_map_extent(extent, vma, nr);
-		if (!ret)
+		extent = exmem_extent_next(extent, first, last);
+		if (extent && !ret)
 			ret = exmem_resched_unless_killed();
 	}
 	/*
