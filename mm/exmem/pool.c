@@ -356,10 +356,10 @@ void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats)
 		stats->free += node.free;
 		stats->peak += node.peak;
 		stats->poisoned += node.poisoned;
-		stats->leaves.removed_pmd += node.leaves.removed_pmd;
-		stats->leaves.removed_pud += node.leaves.removed_pud;
-		stats->leaves.split_pmd += node.leaves.split_pmd;
-		stats->leaves.split_pud += node.leaves.split_pud;
+		stats->removed_pmd += node.leaves.removed_pmd;
+		stats->removed_pud += node.leaves.removed_pud;
+		stats->split_pmd += node.leaves.split_pmd;
+		stats->split_pud += node.leaves.split_pud;
 		stats->failed += atomic_long_read(&exmem_nr_failed[nid]);
 	}
 	stats->free += exmem_pcp_pages(nodes);

@@ -3,7 +3,6 @@
 #ifndef _MM_EXMEM_POOL_H
 #define _MM_EXMEM_POOL_H
 
-#include <linux/exmem_arch.h>
 #include <linux/exmem_pool.h>
 #include <linux/nodemask_types.h>
 
@@ -15,7 +14,10 @@
  *	nodes, the sum of their peaks
  * @poisoned: pages that were retired, because memory_failure() marked them
  * @failed: requests that failed for lack of pages
- * @leaves: changes of the direct map at boot
+ * @removed_pmd: PMD-sized direct map leaves that were removed whole at boot
+ * @removed_pud: PUD-sized direct map leaves that were removed whole at boot
+ * @split_pmd: PMD-sized direct map leaves that were split at boot
+ * @split_pud: PUD-sized direct map leaves that were split at boot
  */
 struct exmem_stats {
 	unsigned long total;
@@ -23,7 +25,10 @@ struct exmem_stats {
 	unsigned long peak;
 	unsigned long poisoned;
 	unsigned long failed;
-	struct exmem_leaves leaves;
+	unsigned long removed_pmd;
+	unsigned long removed_pud;
+	unsigned long split_pmd;
+	unsigned long split_pud;
 };
 
 const nodemask_t *exmem_pool_nodemask(void);

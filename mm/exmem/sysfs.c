@@ -40,10 +40,10 @@ EXMEM_ATTR(free_pages, free);
 EXMEM_ATTR(peak_pages, peak);
 EXMEM_ATTR(poisoned_pages, poisoned);
 EXMEM_ATTR(failed_requests, failed);
-EXMEM_ATTR(removed_2M, leaves.removed_pmd);
-EXMEM_ATTR(removed_1G, leaves.removed_pud);
-EXMEM_ATTR(splits_2M, leaves.split_pmd);
-EXMEM_ATTR(splits_1G, leaves.split_pud);
+EXMEM_ATTR(removed_2M, removed_pmd);
+EXMEM_ATTR(removed_1G, removed_pud);
+EXMEM_ATTR(splits_2M, split_pmd);
+EXMEM_ATTR(splits_1G, split_pud);
 
 static struct attribute *exmem_attrs[] = {
 	&total_pages_attr.attr,

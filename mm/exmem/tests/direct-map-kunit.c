@@ -43,10 +43,12 @@ static bool exmem_test_present(struct exmem_test_entry entry)
 	}
 }
 
+/* The first page of the first region from *@pfn on; moves *@pfn behind it */
 static struct page *exmem_test_next_region(unsigned long *pfn)
 {
 	struct page *page;
 
+	cond_resched();
 	for (; *pfn < max_pfn; *pfn += PTRS_PER_PTE) {
 		page = pfn_to_online_page(*pfn);
 		if (page && page_is_exmem(page)) {
@@ -57,24 +59,20 @@ static struct page *exmem_test_next_region(unsigned long *pfn)
 	return NULL;
 }
 
-/* The first page of each region of the pool */
-#define for_each_exmem_test_region(page, pfn) \
-	for (pfn = 0; (page = exmem_test_next_region(&pfn)); cond_resched())
-
 static void exmem_test_whole_leaves(struct kunit *test)
 {
-	unsigned long pfn, pages[PG_LEVEL_NUM] = {};
+	unsigned long pfn = 0, pages[PG_LEVEL_NUM] = {};
 	struct exmem_stats stats;
 	struct page *page;
 
-	for_each_exmem_test_region(page, pfn)
+	while ((page = exmem_test_next_region(&pfn)))
 		pages[exmem_test_entry(page).level] += PTRS_PER_PTE;
 
 	exmem_read_stats(exmem_pool_nodemask(), &stats);
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_4K], 0);
-	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_2M], stats.leaves.removed_pmd * PTRS_PER_PTE);
+	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_2M], stats.removed_pmd * PTRS_PER_PTE);
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_1G],
-			stats.leaves.removed_pud * PTRS_PER_PMD * PTRS_PER_PTE);
+			stats.removed_pud * PTRS_PER_PMD * PTRS_PER_PTE);
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_2M] + pages[PG_LEVEL_1G], stats.total);
 	kunit_info(test, "%lu pages in 2M leaves, %lu in 1G leaves", pages[PG_LEVEL_2M],
 		   pages[PG_LEVEL_1G]);
@@ -87,10 +85,10 @@ static void exmem_test_whole_leaves(struct kunit *test)
 static void exmem_test_l1tf(struct kunit *test)
 {
 	struct exmem_test_entry entry;
-	unsigned long pfn, phys;
+	unsigned long phys, pfn = 0;
 	struct page *page;
 
-	for_each_exmem_test_region(page, pfn) {
+	while ((page = exmem_test_next_region(&pfn))) {
 		entry = exmem_test_entry(page);
 		phys = PFN_PHYS(page_to_pfn(page)) & page_level_mask(entry.level);
 		if (exmem_test_present(entry) || entry.raw & (_PAGE_PSE | _PAGE_GLOBAL) ||
@@ -105,12 +103,12 @@ static void exmem_test_l1tf(struct kunit *test)
 /* For hibernation, /proc/kcore, kprobes, BPF: they look, or they try. */
 static void exmem_test_no_access(struct kunit *test)
 {
-	unsigned long pfn, i;
+	unsigned long i, pfn = 0;
 	struct page *page;
 	char byte = 1;
 	void *addr;
 
-	for_each_exmem_test_region(page, pfn) {
+	while ((page = exmem_test_next_region(&pfn))) {
 		for (i = 0; i < PTRS_PER_PTE; i++)
 			KUNIT_ASSERT_FALSE(test, kernel_page_present(page + i));
 		addr = page_address(page);
@@ -123,10 +121,10 @@ static void exmem_test_no_access(struct kunit *test)
 static void exmem_test_unmap_one_page(struct kunit *test)
 {
 	struct exmem_test_entry before, after;
-	unsigned long pfn;
+	unsigned long pfn = 0;
 	struct page *page;
 
-	for_each_exmem_test_region(page, pfn) {
+	while ((page = exmem_test_next_region(&pfn))) {
 		page += 5;
 		before = exmem_test_entry(page);
 		KUNIT_ASSERT_EQ(test, set_memory_np((unsigned long)page_address(page), 1), 0);
