@@ -65,6 +65,8 @@ static void expect_stays_online(struct __test_metadata *_metadata, unsigned long
 	fd = open(path, O_RDWR);
 	ASSERT_GE(fd, 0);
 	EXPECT_EQ(write(fd, "offline", 7), -1);
+	if (errno == EINVAL)
+		SKIP(return, "needs a memory block without a hole: boot with exmem=512M");
 	EXPECT_EQ(errno, EBUSY);
 	ASSERT_GT(pread(fd, state, sizeof(state) - 1, 0), 0);
 	EXPECT_STREQ(state, "online\n");
