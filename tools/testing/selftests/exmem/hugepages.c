@@ -5,7 +5,7 @@
  * pages were migrated in vain.
  *
  * Page structs don't move, either, and are in the same 1 GiB as the pool on most machines. To have
- * them elsewhere, boot 6 GiB on two nodes with exmem=1:1600M crashkernel=512M,high.
+ * them elsewhere, boot 6 GiB on two nodes with exmem=1:600M crashkernel=512M,high.
  */
 #include <linux/mempolicy.h>
 #include <stdint.h>
