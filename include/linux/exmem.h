@@ -30,8 +30,8 @@ int exmem_memfd_secret(unsigned int flags);
  * page_is_exmem - is this a page of the pool?
  * @page: any page of memory that is online
  *
- * A page of the pool never moves. It does not look like an unmovable page: it has no
- * references, so as not to be taken for ordinary memory, and it is not reserved.
+ * A page of the pool never moves, but does not look unmovable: it has no references,
+ * and is not reserved. Otherwise KVM and VFIO would use it like ordinary memory.
  *
  * Context: Any context.
  * Return: true if the pool has the page, free, in use or poisoned.

@@ -9,9 +9,9 @@
 struct page;
 
 /**
- * struct exmem_leaves - changes of the direct map at boot
- * @removed_pmd: number of PMD-sized leaves that were removed whole, also from a split
- *	PUD-sized one
+ * struct exmem_leaves - changes to the direct map at boot
+ * @removed_pmd: number of PMD-sized leaves that were removed whole, including parts of
+ *	split PUD-sized ones
  * @removed_pud: number of PUD-sized leaves that were removed whole
  * @split_pmd: number of PMD-sized leaves that became base pages
  * @split_pud: number of PUD-sized leaves that became PMD-sized ones

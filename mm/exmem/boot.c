@@ -56,11 +56,13 @@ struct exmem_ranges {
 
 /**
  * enum exmem_rank - kinds of memory, from the cheapest to the most precious
- * @EXMEM_HIGH: above 4 GiB, in leaves no larger than a region
- * @EXMEM_LOW: below 4 GiB, in such leaves, while the pool has little memory there
- * @EXMEM_HIGH_LEAF: above 4 GiB, in a larger leaf without a part of the pool
- * @EXMEM_LOW_REST: below 4 GiB, in leaves no larger than a region
- * @EXMEM_LOW_LEAF: below 4 GiB, in a larger leaf without a part of the pool
+ * @EXMEM_HIGH: above 4 GiB, opens no leaf
+ * @EXMEM_LOW: below 4 GiB, opens no leaf; only up to @first of &struct exmem_low
+ * @EXMEM_HIGH_LEAF: above 4 GiB, opens a leaf
+ * @EXMEM_LOW_REST: below 4 GiB, opens no leaf; beyond @first
+ * @EXMEM_LOW_LEAF: below 4 GiB, opens a leaf
+ *
+ * To open a leaf that is larger than a region means to take its first part for the pool.
  */
 enum exmem_rank {
 	EXMEM_HIGH,
@@ -84,8 +86,8 @@ struct exmem_place {
 
 /**
  * struct exmem_low - limits below 4 GiB, in bytes
- * @first: how much to reserve there before a larger leaf above is used
- * @limit: how much can be spared there
+ * @first: how much to reserve there before a leaf above 4 GiB is opened
+ * @limit: the most to reserve there
  */
 struct exmem_low {
 	u64 first;
@@ -93,9 +95,9 @@ struct exmem_low {
 };
 
 /**
- * struct exmem_pass - a step of spreading a size over the nodes
- * @share: how much each node has at most afterwards, in bytes
- * @worst: do not use memory of a higher rank
+ * struct exmem_pass - one step in spreading a size over the nodes
+ * @share: the most that a node may have reserved after this step, in bytes
+ * @worst: the worst rank of memory to use
  */
 struct exmem_pass {
 	u64 share;
@@ -263,7 +265,7 @@ static bool __init exmem_better_place(const struct exmem_place *a, const struct 
 		return a->range.size;
 	if (a->rank != b->rank)
 		return a->rank < b->rank;
-	/* A device whose DMA mask has less than 32 bits needs memory further down. */
+	/* Keep low addresses for devices whose DMA masks have fewer than 32 bits. */
 	if (a->range.base < SZ_4G && a->range.base != b->range.base)
 		return a->range.base > b->range.base;
 	if (a->range.size != b->range.size)
@@ -506,9 +508,9 @@ static u64 __init exmem_asked(const struct exmem_request *request)
  * exmem_reserve - reserve memory for the pool, as the exmem= parameter asks
  *
  * A parameter that cannot be parsed, or asks for more than the machine can spare,
- * reserves nothing. A node that does not exist, or cannot spare its share, gives
- * nothing. The log says so, and the boot goes on. A crash kernel, whose memory is
- * small, reserves nothing.
+ * reserves nothing. A node that does not exist, or cannot spare what is asked of it,
+ * gives nothing. The log says so, and the boot goes on. A crash kernel ignores the
+ * parameter: its memory is small.
  *
  * Context: setup_arch(), once memblock knows the nodes and the crash kernel has its
  * memory.
@@ -559,7 +561,7 @@ static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 		leaves.removed_pud, leaves.split_pmd, leaves.split_pud);
 }
 
-static int __init exmem_unmap(void)
+static int __init exmem_unmap_pool(void)
 {
 	unsigned int i;
 	int ret;
@@ -577,7 +579,7 @@ static int __init exmem_unmap(void)
 		exmem_add_range_to_pool(&exmem_reserved.range[i]);
 	return 0;
 }
-early_initcall(exmem_unmap);
+early_initcall(exmem_unmap_pool);
 
 static void __init exmem_init_node(void *data, async_cookie_t cookie)
 {
@@ -593,18 +595,18 @@ static void __init exmem_init_node(void *data, async_cookie_t cookie)
 	}
 }
 
-static int __init exmem_init(void)
+static int __init exmem_init_pool(void)
 {
 	ASYNC_DOMAIN_EXCLUSIVE(domain);
 	long nid;
 
-	/* On a node's own CPUs, if it has any. */
+	/* A node with CPUs is cleared by its own. */
 	for_each_node_mask(nid, exmem_pool_nodes)
 		async_schedule_node_domain(exmem_init_node, (void *)nid, nid, &domain);
 	async_synchronize_full_domain(&domain);
 	return 0;
 }
-core_initcall(exmem_init);
+core_initcall(exmem_init_pool);
 
 #ifdef CONFIG_EXMEM_KUNIT_TEST
 #include "tests/boot-kunit.h"

@@ -4,8 +4,9 @@
  *
  * mmap() allocates the pages. They are freed with the last reference to the file (each
  * mapping holds one), or earlier: when a hole is punched, the object is truncated, or a
- * mapping with MAP_EXCLUSIVE is removed. Clearing them takes long: they are first detached
- * from the object, and freed once neither mmap_lock nor the object's lock is held.
+ * mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
+ * are first detached from the object, and freed once neither mmap_lock nor the object's
+ * lock is held.
  *
  * The pages are mapped as raw pfns. Nothing can take a reference to them, so
  * get_user_pages() and all its users fail by construction.
@@ -38,7 +39,7 @@
  *	otherwise
  * @page: first page; NULL in an embedded extent that is not in use
  * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
- * @work: frees a list of detached extents, of which this is the first
+ * @work: frees the list of detached extents that begins with this one
  * @file: the object's file, referenced until @work has run
  */
 struct exmem_extent {
@@ -107,7 +108,7 @@ static unsigned long exmem_extent_pages(const struct exmem_extent *extent)
 	return extent->offsets.last - extent->offsets.start + 1;
 }
 
-static int exmem_resched_unless_killed(void)
+static int exmem_resched_killable(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;
@@ -249,7 +250,7 @@ static void exmem_clear_and_free_work(struct callback_head *work)
 	fput(file);
 }
 
-/* For callers that hold mmap_lock: free before the task returns to user mode, or exits. */
+/* For callers that hold mmap_lock. Runs before the task returns to user mode, or exits. */
 static void exmem_clear_and_free_later(struct file *file, struct list_head *detached)
 {
 	struct exmem_extent *first = list_first_entry_or_null(detached, struct exmem_extent, list);
@@ -259,7 +260,7 @@ static void exmem_clear_and_free_later(struct file *file, struct list_head *deta
 	list_del(detached);
 	first->file = get_file(file);
 	init_task_work(&first->work, exmem_clear_and_free_work);
-	/* A kernel thread removes mappings of processes that have exited: nobody waits. */
+	/* A kernel thread removes mappings of a dead process: nobody waits for its mmap_lock. */
 	if (current->flags & PF_KTHREAD || task_work_add(current, &first->work, TWA_RESUME))
 		exmem_clear_and_free_work(&first->work);
 }
@@ -318,7 +319,7 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 		if (ret)
 			break;
 		first += run->nr;
-		ret = list_empty(&runs) ? 0 : exmem_resched_unless_killed();
+		ret = list_empty(&runs) ? 0 : exmem_resched_killable();
 		if (ret)
 			break;
 	}
@@ -349,7 +350,7 @@ static int exmem_alloc_in_holes(struct exmem_object *obj, unsigned long first,
 		}
 		if (span.last_used == last)
 			return 0;
-		ret = exmem_resched_unless_killed();
+		ret = exmem_resched_killable();
 	}
 	return ret;
 }
@@ -392,7 +393,7 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsig
 		ret = exmem_map_extent(extent, vma, nr);
 		extent = exmem_extent_next(extent, first, last);
 		if (extent && !ret)
-			ret = exmem_resched_unless_killed();
+			ret = exmem_resched_killable();
 	}
 	/*
 	 * The caller is going to free pages that this request has allocated. mmap()
@@ -451,7 +452,7 @@ static int exmem_wait_for_mappers(struct exmem_object *obj)
 	 * before mmap_lock is released. So take each mapper's mmap_lock once, without
 	 * obj->lock, which nests inside it. New mappers may come meanwhile and have to
 	 * be waited for, too: processes that keep mapping the object can delay this
-	 * for long.
+	 * for a long time.
 	 */
 	while (!list_empty(&obj->mappers)) {
 		mapper = list_first_entry(&obj->mappers, struct exmem_mapper, list);
@@ -539,7 +540,7 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	if (!nr_alloc)
 		return 0;
 
-	/* Killable: a task that punches a hole may hold the lock for long. */
+	/* Killable: unmapping a large hole, or allocating many pages, takes a while. */
 	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
 		return ret;
@@ -612,7 +613,7 @@ static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_ext
  * exmem_object_close - free the pages that are no longer mapped
  * @vma: mapping that has been removed
  *
- * For objects without a descriptor, which cannot be mapped again. Even so mremap()
+ * For objects without a descriptor, which cannot be mapped again. Even so, mremap()
  * maps the same pages twice for a moment, or for longer if it fails to remove the old
  * mapping. exmem_object_may_split() has seen to it that no extent crosses the border
  * of a mapping.
@@ -748,7 +749,7 @@ void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
 	unsigned long pages, size = 0;
 	struct rb_node *last;
 
-	/* Killed while another task holds the lock for long: nobody reads this. */
+	/* The task is being killed: it is not going to read this. */
 	if (mutex_lock_killable(&obj->lock))
 		return;
 	last = rb_last(&obj->extents.rb_root);

@@ -48,17 +48,17 @@ static DEFINE_PER_CPU(struct exmem_pcp, exmem_pcp) = {
 };
 
 /*
- * Nodes whose pages must not be cached. Read under each pcp->lock: once a node is set and
- * its caches have been drained under their locks, every later holder of a lock sees it,
- * and the caches stay empty.
+ * Nodes whose pages must not be cached. exmem_disable_pcps() sets this before it takes the
+ * lock of each cache to drain it. Every later holder of the lock sees the new value, so the
+ * caches stay empty.
  */
-static nodemask_t exmem_pcps_disabled __read_mostly;
+static nodemask_t exmem_uncached_nodes __read_mostly;
 
 static bool exmem_pcp_serves(const struct exmem_pcp *pcp, int nid, unsigned long nr)
 {
 	lockdep_assert_held(&pcp->lock);
 
-	return nr <= pcp->high && nid == pcp->nid && !node_isset(nid, exmem_pcps_disabled);
+	return nr <= pcp->high && nid == pcp->nid && !node_isset(nid, exmem_uncached_nodes);
 }
 
 static void exmem_pcp_add(struct exmem_pcp *pcp, struct exmem_run *run)
@@ -272,7 +272,7 @@ void exmem_drain_pcps(const nodemask_t *nodes)
  */
 void exmem_disable_pcps(const nodemask_t *nodes)
 {
-	exmem_pcps_disabled = *nodes;
+	exmem_uncached_nodes = *nodes;
 	exmem_drain_pcps(nodes);
 }
 
@@ -283,7 +283,7 @@ void exmem_disable_pcps(const nodemask_t *nodes)
  */
 void exmem_enable_pcps(void)
 {
-	nodes_clear(exmem_pcps_disabled);
+	nodes_clear(exmem_uncached_nodes);
 }
 
 /**
@@ -308,13 +308,13 @@ unsigned long exmem_pcp_pages(const nodemask_t *nodes)
 }
 
 /**
- * exmem_pcp_pages_settled - count the pages that CPUs cache, and none on their way
+ * exmem_pcp_pages_settled - count the pages that CPUs cache, under the caches' locks
  * @nodes: nodes whose pages to count
  *
- * While a cache is counted, no page is on its way between the cache and the node.
+ * No page moves between a cache and its node while this cache is counted.
  *
  * Context: Process context, no spinlock held. May sleep.
- * Return: sum of the caches' numbers of pages, each at its own moment.
+ * Return: number of pages. The caches are counted one after the other.
  */
 unsigned long exmem_pcp_pages_settled(const nodemask_t *nodes)
 {

@@ -20,8 +20,8 @@
 /* Hibernation or resume is under way: devices may be frozen for an image. */
 static bool exmem_hibernating;
 
-/* An image may be made of this kernel, and no page is in use. Part of that image. */
-static bool exmem_in_image;
+/* No page is in use, and an image of this kernel may be made. The image has this set. */
+static bool exmem_clear_on_restore;
 
 static int exmem_pm_notify(struct notifier_block *nb, unsigned long event, void *unused)
 {
@@ -53,26 +53,26 @@ static int exmem_freeze(struct device *dev)
 	 */
 	if (exmem_active())
 		return -EBUSY;
-	exmem_in_image = true;
+	exmem_clear_on_restore = true;
 	return 0;
 }
 
 static int exmem_thaw(struct device *dev)
 {
-	/* This kernel goes on: after the image was made, or because that failed. */
-	exmem_in_image = false;
+	/* This kernel goes on: the image was made, or could not be made. */
+	exmem_clear_on_restore = false;
 	return 0;
 }
 
 static int exmem_restore(struct device *dev)
 {
 	/*
-	 * Also called on return from Xen, from a kexec jump, and from a failure to power
-	 * off, which are no reason to clear, with pages in use.
+	 * Also called when Xen or a kexec jump returns, or the machine fails to power off.
+	 * Pages may be in use then, and must not be cleared.
 	 */
-	if (!exmem_in_image)
+	if (!exmem_clear_on_restore)
 		return 0;
-	exmem_in_image = false;
+	exmem_clear_on_restore = false;
 	/* The kernel that loaded the image may have used the pool's memory. */
 	exmem_clear_free_pages();
 	return 0;

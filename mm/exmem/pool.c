@@ -3,8 +3,8 @@
  * Exclusive memory: the pool, which allocates and frees pages.
  *
  * Pages are cleared when they are freed, before anyone else can allocate them. A
- * request gets all its pages or none. Before it fails, pages are drained from the
- * CPUs' caches.
+ * request gets all its pages or none. Other CPUs' caches are drained for a request
+ * only if it may succeed then.
  */
 #include <linux/atomic.h>
 #include <linux/cpuset.h>
@@ -19,7 +19,7 @@
 #include "policy.h"
 #include "pool.h"
 
-/* Serializes requests that may need parts from several nodes, or all caches drained. */
+/* Serializes requests that may need parts from several nodes, or caches drained. */
 static DEFINE_MUTEX(exmem_slowpath_lock);
 
 /* Failed requests, by the first node that was tried for the failed part. */
@@ -53,7 +53,7 @@ static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned lo
 	return false;
 }
 
-static void exmem_free_unused_runs(struct list_head *runs)
+static void exmem_free_unmarked_runs(struct list_head *runs)
 {
 	struct exmem_run *run, *next;
 
@@ -94,25 +94,25 @@ static bool exmem_alloc_in_parts(const struct exmem_policy *policy, unsigned lon
 		node_clear(nid, untried);
 	}
 	if (nr) {
-		exmem_free_unused_runs(&list);
+		exmem_free_unmarked_runs(&list);
 		return false;
 	}
 	list_splice_tail(&list, runs);
 	return true;
 }
 
-static bool exmem_may_have(const nodemask_t *nodes, unsigned long nr)
+static bool exmem_may_have_enough(const nodemask_t *nodes, unsigned long nr)
 {
-	unsigned long freed = exmem_nodes_freed(nodes);
+	unsigned long freed = exmem_nodes_ever_freed(nodes);
 	unsigned long found = exmem_nodes_free(nodes);
 
 	/*
 	 * A page that stays free is counted at least once: on its node, in a cache that it
-	 * has moved to since, or on its way back to the node. So if too few are found,
+	 * has moved to since, or on its way back to the node. If too few are found, the
 	 * missing pages are in use.
 	 */
 	found += exmem_pcp_pages_settled(nodes);
-	found += exmem_nodes_freed(nodes) - freed;
+	found += exmem_nodes_ever_freed(nodes) - freed;
 	return nr <= found;
 }
 
@@ -124,9 +124,9 @@ static bool exmem_alloc_after_drain(const struct exmem_policy *policy, unsigned 
 	if (fatal_signal_pending(current))
 		return false;
 	/*
-	 * Once the caches of all usable nodes are empty, and under exmem_slowpath_lock, all
-	 * free pages are in their nodes, except parts that interleaved requests hold. If
-	 * this fails, the missing pages are in use.
+	 * With these caches disabled, and under exmem_slowpath_lock, all free pages are on
+	 * their nodes, except parts that interleaved requests hold. If the allocation fails,
+	 * the missing pages are in use.
 	 */
 	exmem_disable_pcps(&policy->nodes);
 	allocated = exmem_alloc_in_parts(policy, nr, runs);
@@ -145,7 +145,7 @@ static bool exmem_alloc_slowpath(const struct exmem_policy *policy, unsigned lon
 	if (mutex_lock_killable(&exmem_slowpath_lock))
 		return false;
 	/* Can't succeed now: fail before draining any CPU's cache. */
-	allocated = exmem_may_have(&policy->nodes, nr) &&
+	allocated = exmem_may_have_enough(&policy->nodes, nr) &&
 		    (exmem_alloc_in_parts(policy, nr, runs) ||
 		     exmem_alloc_after_drain(policy, nr, runs));
 	mutex_unlock(&exmem_slowpath_lock);
@@ -228,7 +228,7 @@ int exmem_alloc_pages(unsigned long nr, struct list_head *runs)
 			list_splice_tail(&list, runs);
 			return 0;
 		}
-		exmem_free_unused_runs(&list);
+		exmem_free_unmarked_runs(&list);
 		if (fatal_signal_pending(current))
 			return -EINTR;
 	} while (read_mems_allowed_retry(cookie));
@@ -267,7 +267,7 @@ static bool __exmem_free_pages(struct page *page, unsigned long nr, bool clear)
 	return true;
 }
 
-static void exmem_free_allocated(struct page *page, unsigned long nr, bool clear)
+static void exmem_free_or_warn(struct page *page, unsigned long nr, bool clear)
 {
 	bool freed;
 
@@ -284,14 +284,14 @@ static void exmem_free_allocated(struct page *page, unsigned long nr, bool clear
  * The caller owns the pages, and no mapping of them is left. This allocates no memory.
  * A page that memory_failure() has marked is not cleared, and never allocated again.
  *
- * Context: Process context, no spinlock held, and not the task's mmap_lock: clearing
- * many pages takes long. May sleep.
+ * Context: Process context. The task holds no spinlock, nor its mmap_lock: clearing many
+ * pages takes a long time. May sleep.
  */
 void exmem_free_pages(struct page *page, unsigned long nr)
 {
 	if (current->mm)
 		lockdep_assert_not_held(&current->mm->mmap_lock);
-	exmem_free_allocated(page, nr, true);
+	exmem_free_or_warn(page, nr, true);
 }
 
 /**
@@ -306,7 +306,7 @@ void exmem_free_pages(struct page *page, unsigned long nr)
  */
 void exmem_free_untouched_pages(struct page *page, unsigned long nr)
 {
-	exmem_free_allocated(page, nr, false);
+	exmem_free_or_warn(page, nr, false);
 }
 
 /**

@@ -25,7 +25,7 @@
 
 #define EXMEM_REGION_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 
-/* Regions for a thread to initialize, at least. */
+/* A thread initializes at least this many regions. */
 #define EXMEM_MIN_CHUNK		8
 /* Report progress at this interval. */
 #define EXMEM_REPORT_MSECS	(10 * MSEC_PER_SEC)
@@ -58,16 +58,16 @@ struct exmem_region {
  * @lengths: bit n is set if element n of @regions is not empty
  * @regions: regions by the length of their longest free run; element 0 is not used
  * @nr_free: free pages that no request has claimed
- * @nr_freed: pages that have been added to @nr_free so far; wraps around
+ * @nr_ever_freed: pages that have been added to @nr_free so far; wraps around
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
  * @nr_total: all pages; never changes after boot
- * @leaves: changes of the direct map at boot
+ * @leaves: changes to the direct map at boot
  */
 struct exmem_node {
 	spinlock_t lock;	/* see above */
 	unsigned long nr_free;
-	unsigned long nr_freed;
+	unsigned long nr_ever_freed;
 	unsigned long nr_poisoned;
 	unsigned long peak;
 	DECLARE_BITMAP(lengths, EXMEM_REGION_PAGES + 1);
@@ -151,23 +151,23 @@ unsigned long exmem_nodes_free(const nodemask_t *nodes)
 }
 
 /**
- * exmem_nodes_freed - count the pages that have become free on some nodes so far
+ * exmem_nodes_ever_freed - count the pages that have become free on some nodes so far
  * @nodes: nodes with a part of the pool
  *
- * A page counts each time it is freed to its node. If exmem_nodes_free() is called after
- * this, it misses none of the pages that have been counted.
+ * A page counts each time it is freed to its node, or a claim to it is given up. A later
+ * call of exmem_nodes_free() counts it, too, unless a request has claimed it again.
  *
  * Context: Any context.
- * Return: number of pages, which wraps around: only differences have a meaning.
+ * Return: number of pages. It wraps around: only differences have a meaning.
  */
-unsigned long exmem_nodes_freed(const nodemask_t *nodes)
+unsigned long exmem_nodes_ever_freed(const nodemask_t *nodes)
 {
 	unsigned long sum = 0;
 	int n;
 
 	for_each_node_mask(n, *nodes)
 		/* Pairs with exmem_add_free(). */
-		sum += smp_load_acquire(&exmem_nodes[n]->nr_freed);
+		sum += smp_load_acquire(&exmem_nodes[n]->nr_ever_freed);
 	return sum;
 }
 
@@ -318,8 +318,8 @@ static void exmem_add_free(struct exmem_node *node, unsigned long nr)
 	lockdep_assert_held(&node->lock);
 
 	node->nr_free += nr;
-	/* Pairs with exmem_nodes_freed(). */
-	smp_store_release(&node->nr_freed, node->nr_freed + nr);
+	/* Pairs with exmem_nodes_ever_freed(). */
+	smp_store_release(&node->nr_ever_freed, node->nr_ever_freed + nr);
 }
 
 static void exmem_mark_busy(struct exmem_node *node, struct exmem_region *region,
@@ -359,7 +359,7 @@ static struct exmem_region *exmem_best_fit(struct exmem_node *node, unsigned lon
 	return list_first_entry(&node->regions[longest], struct exmem_region, list);
 }
 
-/* Returns 0 if the page that it finds is poisoned, and retires the page. */
+/* Returns 0 if the first page is poisoned, and retires this page. */
 static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 				     struct list_head *runs)
 {
@@ -451,8 +451,8 @@ static void exmem_free_or_retire_runs(struct exmem_node *node, struct list_head 
  *
  * Context: Process context. May sleep, unless @nr is less than EXMEM_RUNS_AT_ONCE;
  * the caller may hold a spinlock then.
- * Return: number of pages, which are zero and not marked as allocated yet. If the task
- * is being killed, this may be too few, or 0.
+ * Return: number of pages, which are zero and not marked as allocated yet: 0, or at
+ * least @least. If the task is being killed, this may be fewer than are available.
  */
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 			       struct list_head *runs)
@@ -598,7 +598,7 @@ static void __init exmem_add_leaves(struct exmem_leaves *sum, const struct exmem
  * @nr: number of pages, all on one node; a multiple of EXMEM_REGION_PAGES
  * @leaves: counts the direct map leaves that are removed or split
  *
- * No page is free before exmem_init_regions().
+ * exmem_init_regions() makes the pages free.
  *
  * Context: Boot, while this is the only CPU.
  * Return: 0 or a negative errno. On failure the pool may have some of the pages. The
@@ -637,11 +637,11 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 	page_exmem_run(page)->region = region;
 	__folio_clear_reserved(folio);
 	/*
-	 * KVM and VFIO would use a page that they find behind a VM_PFNMAP if they could
-	 * take a reference to it, or if it were reserved. Prevent both.
+	 * If a VM_PFNMAP mapping leads KVM or VFIO to a page, they use it if it has a
+	 * reference or is reserved. Prevent both.
 	 */
 	set_page_count(page, 0);
-	/* Readers of memory by pfn skip it: /proc/kcore, hibernation, makedumpfile. */
+	/* Code that reads memory by pfn skips it: /proc/kcore, hibernation, makedumpfile. */
 	__folio_set_offline(folio);
 }
 
@@ -671,7 +671,7 @@ static void __init exmem_init_chunk(unsigned long start, unsigned long end, void
 
 /**
  * exmem_init_regions - clear a range of the pool and make it free
- * @page: first page, as exmem_add_regions() has added it
+ * @page: first page of a range that exmem_add_regions() has added
  * @nr: number of pages
  * @max_threads: use at most this many CPUs
  *

@@ -11,7 +11,7 @@
 /* Pages in a region: as many as a PMD maps. */
 #define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
 
-/* exmem_node_alloc() may sleep after this many runs, and not for fewer pages. */
+/* exmem_node_alloc() may sleep each time it has allocated this many runs. */
 #define EXMEM_RUNS_AT_ONCE	128
 
 /* Nodes with a part of the pool. */
@@ -23,7 +23,7 @@ extern nodemask_t exmem_pool_nodes;
  * @free: pages that are neither allocated nor in a per-CPU cache nor poisoned
  * @peak: highest number of pages ever allocated or cached at one time
  * @poisoned: pages that were retired
- * @leaves: changes of the direct map at boot
+ * @leaves: changes to the direct map at boot
  */
 struct exmem_node_stats {
 	unsigned long total;
@@ -36,7 +36,7 @@ struct exmem_node_stats {
 int exmem_nearest_node(int nid, const nodemask_t *nodes);
 unsigned long exmem_nodes_total(const nodemask_t *nodes);
 unsigned long exmem_nodes_free(const nodemask_t *nodes);
-unsigned long exmem_nodes_freed(const nodemask_t *nodes);
+unsigned long exmem_nodes_ever_freed(const nodemask_t *nodes);
 void exmem_node_read_stats(int nid, struct exmem_node_stats *stats);
 
 unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,

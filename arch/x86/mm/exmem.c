@@ -18,10 +18,10 @@
 
 /**
  * struct exmem_window - kernel addresses through which one CPU reaches pages
- * @addr: the first address of the base pages
- * @pte: its page table entry; the page table exists from boot
- * @region_addr: address of a PMD-sized leaf
- * @pmd: its page table entry
+ * @addr: where the first of several base pages is mapped
+ * @pte: page table entry of @addr; the page table exists from boot
+ * @region_addr: where a whole region is mapped
+ * @pmd: page table entry of @region_addr
  */
 struct exmem_window {
 	unsigned long addr;
@@ -38,7 +38,7 @@ static DEFINE_PER_CPU_READ_MOSTLY(struct exmem_window, exmem_window);
 
 /* A gap between windows: a prefetch beyond the end of one must not reach the next. */
 #define EXMEM_WINDOW_STRIDE	(2 * EXMEM_WINDOW_SIZE)
-#define EXMEM_LEAF_STRIDE	(2 * PMD_SIZE)
+#define EXMEM_REGION_STRIDE	(2 * PMD_SIZE)
 
 /* Pages of a region to clear before the CPU may reschedule. */
 #define EXMEM_CLEAR_BATCH	64
@@ -98,21 +98,21 @@ static int __init exmem_init_cpu(int cpu, unsigned long addr, unsigned long regi
  */
 int __init exmem_arch_init(void)
 {
-	unsigned long leaves = nr_cpu_ids * EXMEM_LEAF_STRIDE;
-	unsigned long addr, pages = nr_cpu_ids * EXMEM_WINDOW_STRIDE;
+	unsigned long addr, regions_size = nr_cpu_ids * EXMEM_REGION_STRIDE;
+	unsigned long pages_size = nr_cpu_ids * EXMEM_WINDOW_STRIDE;
 	struct vm_struct *area;
 	int cpu, ret;
 
 	/* VM_SPARSE: pages in it come and go, and /proc/kcore reads it as zeroes. */
-	area = get_vm_area(PMD_SIZE + leaves + pages, VM_SPARSE);
+	area = get_vm_area(PMD_SIZE + regions_size + pages_size, VM_SPARSE);
 	if (!area)
 		return -ENOMEM;
 
 	/* The alignment also keeps the base pages of each window within one page table. */
 	addr = ALIGN((unsigned long)area->addr, PMD_SIZE);
 	for_each_possible_cpu(cpu) {
-		ret = exmem_init_cpu(cpu, addr + leaves + cpu * EXMEM_WINDOW_STRIDE,
-				     addr + cpu * EXMEM_LEAF_STRIDE);
+		ret = exmem_init_cpu(cpu, addr + regions_size + cpu * EXMEM_WINDOW_STRIDE,
+				     addr + cpu * EXMEM_REGION_STRIDE);
 		if (ret) {
 			free_vm_area(area);
 			return ret;
@@ -217,12 +217,13 @@ static unsigned long exmem_clear_region(struct page *page)
  * @page: first page
  * @nr: number of contiguous pages, or 0
  *
- * This CPU's window maps the pages meanwhile, a few at a time, or a region that is
- * cleared whole. Another CPU may speculate through the window, as with
+ * This CPU's window maps the pages while they are cleared: a few at a time, or a whole
+ * region. Another CPU may speculate through the window, as with
  * kmap_local_page(), and keep the translation until its TLB evicts the entry: that CPU
  * is never told to flush the addresses.
  *
- * Context: Process context. May sleep. Preemption is off for a few pages at a time.
+ * Context: Process context. May sleep. Preemption is off for up to EXMEM_CLEAR_BATCH
+ * pages.
  */
 void exmem_arch_clear(struct page *page, unsigned long nr)
 {

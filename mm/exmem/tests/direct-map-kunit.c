@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Unit tests for the hole that the pool leaves in the direct map: whole leaves, not present.
+ * Unit tests for the gap that the pool leaves in the direct map: whole leaves, not present.
  *
- * They read the page tables of every page of the pool, and change nothing.
+ * They read the entry for every region of the pool, and change nothing.
  */
 #include <linux/exmem.h>
 #include <linux/memory_hotplug.h>
@@ -16,7 +16,7 @@
 #include "../pool.h"
 #include "exmem-kunit.h"
 
-/* The entry that would map an address, as the CPU sees it. */
+/* The direct map's entry for a page, as the CPU sees it. */
 struct exmem_test_entry {
 	unsigned long raw;
 	unsigned int level;
@@ -43,7 +43,7 @@ static bool exmem_test_present(struct exmem_test_entry entry)
 	}
 }
 
-/* The first page of the first region from *@pfn on; moves *@pfn behind it */
+/* Returns the first page of the next region from *@pfn on, and moves *@pfn past the region. */
 static struct page *exmem_test_next_region(unsigned long *pfn)
 {
 	struct page *page;
@@ -100,7 +100,7 @@ static void exmem_test_l1tf(struct kunit *test)
 	}
 }
 
-/* For hibernation, /proc/kcore, kprobes, BPF: they look, or they try. */
+/* Hibernation asks kernel_page_present(). /proc/kcore, kprobes and BPF try, and may fail. */
 static void exmem_test_no_access(struct kunit *test)
 {
 	unsigned long i, pfn = 0;
@@ -117,7 +117,7 @@ static void exmem_test_no_access(struct kunit *test)
 	}
 }
 
-/* The machine-check handler unmaps the page with the error. It must not split the leaf for that. */
+/* The machine-check handler unmaps the page with the error. This must not split the leaf. */
 static void exmem_test_unmap_one_page(struct kunit *test)
 {
 	struct exmem_test_entry before, after;

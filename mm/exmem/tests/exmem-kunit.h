@@ -47,7 +47,7 @@ static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 	return list_first_entry(runs, struct exmem_run, list);
 }
 
-/* For a call that stops half-way if its task is being killed. */
+/* Makes the current task look as if it were being killed, or no longer. */
 static inline void exmem_test_set_killed(bool killed)
 {
 	spin_lock_irq(&current->sighand->siglock);

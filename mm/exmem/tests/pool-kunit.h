@@ -197,7 +197,7 @@ static void exmem_test_zeroing(struct kunit *test)
 	exmem_free_runs(&runs);
 }
 
-/* Fragment the pool: each second page stays in @singles, the others are free. */
+/* Fragment the pool: every other page stays in @singles, the rest are free. */
 static void exmem_test_free_every_other(struct kunit *test, struct list_head *singles)
 {
 	unsigned long i, total = exmem_test_total();
@@ -217,7 +217,7 @@ static void exmem_test_free_every_other(struct kunit *test, struct list_head *si
 	KUNIT_EXPECT_EQ(test, i, total / 2);
 }
 
-/* A request larger than any hole is served in pieces. */
+/* A request longer than any free run gets several runs. */
 static void exmem_test_pieces_of_pool(struct kunit *test)
 {
 	unsigned long total = exmem_test_total();
@@ -297,7 +297,7 @@ static void exmem_test_failure_drains_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(nr, &runs), -ENOMEM);
 	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), cached);
 
-	/* All free pages and no more: only now the caches are drained. */
+	/* A request for all free pages: only now are the caches drained. */
 	KUNIT_EXPECT_EQ(test, exmem_alloc_pages(nr - 1, &runs), 0);
 	KUNIT_EXPECT_EQ(test, exmem_pcp_pages(&exmem_pool_nodes), 0);
 	exmem_free_runs(&runs);
@@ -395,7 +395,7 @@ static void exmem_test_counts(struct kunit *test)
 
 #define EXMEM_TEST_MOVES	20000
 
-/* Moves free pages between its CPU's cache and the node, and uses one page at most. */
+/* Moves free pages between this CPU's cache and the node, and holds at most one page. */
 static void exmem_test_move(struct work_struct *work)
 {
 	int i, nid = exmem_nearest_node(numa_mem_id(), &exmem_pool_nodes);
@@ -407,12 +407,12 @@ static void exmem_test_move(struct work_struct *work)
 		    exmem_pcp_free(exmem_run_page(exmem_test_first_run(&runs)), 1))
 			INIT_LIST_HEAD(&runs);
 		else
-			exmem_free_unused_runs(&runs);
+			exmem_free_unmarked_runs(&runs);
 		exmem_drain_pcps(&node);
 	}
 }
 
-/* Free pages are not missed while they move. */
+/* exmem_may_have_enough() misses no free page that moves. */
 static void exmem_test_count_moving(struct kunit *test)
 {
 	unsigned long wrong = 0, nr = exmem_test_total() - num_online_cpus() + 1;
@@ -428,9 +428,9 @@ static void exmem_test_count_moving(struct kunit *test)
 	}
 	for_each_online_cpu(cpu)
 		while (work_busy(&works[cpu]))
-			wrong += !exmem_may_have(&exmem_pool_nodes, nr);
+			wrong += !exmem_may_have_enough(&exmem_pool_nodes, nr);
 	KUNIT_EXPECT_EQ(test, wrong, 0);
-	KUNIT_EXPECT_FALSE(test, exmem_may_have(&exmem_pool_nodes, exmem_test_total() + 1));
+	KUNIT_EXPECT_FALSE(test, exmem_may_have_enough(&exmem_pool_nodes, exmem_test_total() + 1));
 }
 
 #define EXMEM_TEST_SLOTS	64

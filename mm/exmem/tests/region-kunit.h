@@ -93,7 +93,7 @@ static unsigned long exmem_test_free_some(struct list_head *singles,
 	return freed;
 }
 
-/* Fragment the node: each second page stays in @singles, the others are free. */
+/* Fragment the node: every other page stays in @singles, the rest are free. */
 static void exmem_test_free_every_other(struct kunit *test, struct list_head *singles)
 {
 	exmem_test_node_alloc_singles(test, singles);
@@ -119,7 +119,7 @@ static void exmem_test_best_fit(struct kunit *test)
 	exmem_node_free(three, 100);
 }
 
-/* Neither a whole region is broken up for 100 pages, nor is a run of 70 pages used. */
+/* A request for 100 pages uses the run of 110: not that of 70, nor a whole region. */
 static void exmem_test_just_long_enough(struct kunit *test)
 {
 	struct page *most = exmem_test_node_alloc_run(test, EXMEM_REGION_PAGES - 110);
@@ -144,7 +144,7 @@ static void exmem_test_too_short(struct kunit *test)
 	exmem_node_free(most, EXMEM_REGION_PAGES - 70);
 }
 
-/* A request larger than any hole is served in pieces. */
+/* A request longer than any free run gets several runs. */
 static void exmem_test_pieces(struct kunit *test)
 {
 	unsigned long total = exmem_test_node_total();
