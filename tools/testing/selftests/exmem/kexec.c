@@ -11,23 +11,23 @@
 
 extern const char code[], code_end[];
 
-asm("	.pushsection .rodata		\n"
-    "code:				\n"
-    "	movw	$0x3f8, %dx		\n"
-    "	leaq	4f(%rip), %rsi		\n"
-    "	cld				\n"
-    "1:	lodsb				\n"
-    "	testb	%al, %al		\n"
-    "	je	2f			\n"
-    "	outb	%al, %dx		\n"
-    "	jmp	1b			\n"
-    "2:	movb	$0xfe, %al		\n"
-    "	outb	%al, $0x64		\n"
-    "3:	hlt				\n"
-    "	jmp	3b			\n"
-    "4:	.asciz	\"\\nin a page of the pool\\n\"	\n"
-    "code_end:				\n"
-    "	.popsection			\n");
+asm(".pushsection .rodata\n"
+	"code:\n"
+	"movw $0x3f8, %dx\n"
+	"leaq 4f(%rip), %rsi\n"
+	"cld\n"
+	"1: lodsb\n"
+	"testb %al, %al\n"
+	"je 2f\n"
+	"outb %al, %dx\n"
+	"jmp 1b\n"
+	"2: movb $0xfe, %al\n"
+	"outb %al, $0x64\n"
+	"3: hlt\n"
+	"jmp 3b\n"
+	"4: .asciz \"\\nin a page of the pool\\n\"\n"
+	"code_end:\n"
+	".popsection\n");
 
 int main(void)
 {
