@@ -799,15 +799,18 @@ struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_
  */
 void exmem_object_destroy(struct exmem_object *obj)
 {
-	struct exmem_mapper *mapper, *next;
-	LIST_HEAD(detached);
+	struct exmem_mapper *mapper, *next_mapper;
+	struct exmem_extent *extent, *next;
 
-	list_for_each_entry_safe(mapper, next, &obj->mappers, list) {
+	list_for_each_entry_safe(mapper, next_mapper, &obj->mappers, list) {
 		exmem_free_mapper(obj, mapper);
 		cond_resched();
 	}
-	exmem_detach_range(obj, 0, ULONG_MAX, &detached);
-	exmem_clear_and_free(obj, &detached);
+	/* Nobody else can reach the tree: it need not be kept in order. */
+	rbtree_postorder_for_each_entry_safe(extent, next, &obj->extents.rb_root, offsets.rb) {
+		exmem_free_extent(obj, extent, exmem_free_pages);
+		cond_resched();
+	}
 	kfree(obj);
 }
 
