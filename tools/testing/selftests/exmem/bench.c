@@ -13,6 +13,9 @@
  * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once
  * bench scaling PAGES SECONDS    throughput of 1, 2, 4... CPUs relative to one:
  *                                lines of kind, pages, CPUs and ratio
+ * bench beside                   99th percentile in ns of cycles of one page while
+ *                                requests on another CPU fail, and while they
+ *                                succeed; median, and the median ratio
  *
  * Needs root and a kernel booted with exmem=8M per CPU used.
  */
@@ -30,6 +33,8 @@
 #define ROUNDS		3
 #define WARM_UP_CYCLES	8
 #define CYCLED_PAGES	6400	/* in a round of "bench cost PAGES" */
+#define BESIDE_ROUNDS	11
+#define BESIDE_CYCLES	10000	/* in a round of "bench beside" */
 
 enum step { CREATE, MAP, TOUCH, UNMAP, CLOSE, STEPS };
 
@@ -306,6 +311,12 @@ static int compare_doubles(const void *a, const void *b)
 	return (*(double *)a > *(double *)b) - (*(double *)a < *(double *)b);
 }
 
+static double median(double *values, int nr)
+{
+	qsort(values, nr, sizeof(*values), compare_doubles);
+	return values[nr / 2];
+}
+
 /*
  * The median of ROUNDS ratios. One CPU and many are measured in turn, so that
  * other work on the host affects both.
@@ -320,8 +331,7 @@ static double median_ratio(const struct kind *kind, size_t pages, int seconds, i
 
 		ratios[i] = total_cycles(kind, pages, seconds, cpus) / one;
 	}
-	qsort(ratios, ROUNDS, sizeof(*ratios), compare_doubles);
-	return ratios[ROUNDS / 2];
+	return median(ratios, ROUNDS);
 }
 
 static int scaling(size_t pages, int seconds)
@@ -339,6 +349,59 @@ static int scaling(size_t pages, int seconds)
 	return 0;
 }
 
+/* Request the pages over and over, on CPU 1. Each time, the request must fail, or succeed. */
+static void request(size_t pages, bool fails)
+{
+	void *p;
+
+	stay_on(1);
+	do {
+		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, pages * PAGE, PROT_READ);
+	} while (fails ? p == MAP_FAILED : !munmap(p, pages * PAGE));
+	_exit(1);
+}
+
+static double p99_beside(size_t pages, bool fails)
+{
+	static double took[BESIDE_CYCLES];
+	pid_t pid = fork();
+	uint64_t start;
+	int i, status;
+
+	if (!pid)
+		request(pages, fails);
+	for (i = 0; i < BESIDE_CYCLES; i++) {
+		start = now();
+		cycle(find_kind("exclusive"), 1, NULL);
+		took[i] = now() - start;
+	}
+	kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		die("the other task");
+	qsort(took, BESIDE_CYCLES, sizeof(*took), compare_doubles);
+	return took[BESIDE_CYCLES * 99 / 100];
+}
+
+/* Half of the pool is held. A request for more than the other half fails. */
+static int beside(void)
+{
+	double failing[BESIDE_ROUNDS], succeeding[BESIDE_ROUNDS], ratios[BESIDE_ROUNDS];
+	size_t total = exmem_total();
+	int i;
+
+	if (exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, total / 2 * PAGE, PROT_READ) == MAP_FAILED)
+		die("holding half of the pool");
+	stay_on(0);
+	for (i = 0; i < BESIDE_ROUNDS; i++) {
+		failing[i] = p99_beside(total / 4 * 3, true);
+		succeeding[i] = p99_beside(1, false);
+		ratios[i] = failing[i] / succeeding[i];
+	}
+	printf("beside %.0f %.0f %.2f\n", median(failing, BESIDE_ROUNDS),
+	       median(succeeding, BESIDE_ROUNDS), median(ratios, BESIDE_ROUNDS));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "cost"))
@@ -351,7 +414,9 @@ int main(int argc, char **argv)
 		return load(atol(argv[2]), atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "scaling"))
 		return scaling(atol(argv[2]), atoi(argv[3]));
+	if (argc == 2 && !strcmp(argv[1], "beside"))
+		return beside();
 	fprintf(stderr, "usage: bench cost [PAGES KIND...] | cycles KIND PAGES COUNT |\n"
-			"       load PAGES SECONDS | scaling PAGES SECONDS\n");
+			"       load PAGES SECONDS | scaling PAGES SECONDS | beside\n");
 	return 1;
 }
