@@ -85,6 +85,15 @@ FIXTURE_TEARDOWN(stall)
 	EXPECT_EQ(used(), 0);
 }
 
+/* For comparison: no call, and so no delay but that of the host. */
+TEST_F_TIMEOUT(stall, computing, 300)
+{
+	int64_t end = now() + 1000000000;
+
+	while (now() < end)
+		;
+}
+
 TEST_F_TIMEOUT(stall, close_device, 300)
 {
 	int fd = exmem_front_open(EXMEM_FRONT_DEVICE, 0);
