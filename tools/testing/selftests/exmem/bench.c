@@ -383,7 +383,7 @@ static double p99_beside(size_t pages, bool fails)
 }
 
 /* Half of the pool is held. A request for more than the other half fails. */
-static int beside(void)
+static int delays_beside(void)
 {
 	double failing[BESIDE_ROUNDS], succeeding[BESIDE_ROUNDS], ratios[BESIDE_ROUNDS];
 	size_t total = exmem_total();
@@ -415,7 +415,7 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "scaling"))
 		return scaling(atol(argv[2]), atoi(argv[3]));
 	if (argc == 2 && !strcmp(argv[1], "beside"))
-		return beside();
+		return delays_beside();
 	fprintf(stderr, "usage: bench cost [PAGES KIND...] | cycles KIND PAGES COUNT |\n"
 			"       load PAGES SECONDS | scaling PAGES SECONDS | beside\n");
 	return 1;

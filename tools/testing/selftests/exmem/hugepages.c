@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A 1G huge page is made by moving what is in its way. The pool's pages never move: the kernel
- * must leave alone each 1 GiB with a part of the pool, and not find out by trying. Prints how many
- * pages were migrated in vain.
+ * must leave alone each 1 GiB with a part of the pool, and not find out by trying. The test prints
+ * how many pages were migrated in vain.
  *
  * Page structs don't move, either, and are in the same 1 GiB as the pool on most machines. To have
  * them elsewhere, boot 6 GiB on two nodes with exmem=1:600M crashkernel=512M,high.
@@ -23,7 +23,7 @@
 #define GIB		0x40000000UL
 #define CHUNK		0x200000UL	/* a transparent huge page */
 
-/* Of /proc/kpageflags: no page, or reserved */
+/* Bits of /proc/kpageflags: KPF_NOPAGE and KPF_RESERVED */
 #define KPF_UNMOVABLE	0x100100000
 
 FIXTURE(huge)
@@ -46,7 +46,7 @@ static bool looks_movable(int flags, unsigned long start)
 	return true;
 }
 
-static bool tempting(const struct exmem_range *ranges, int nr)
+static bool pool_shares_movable_gib(const struct exmem_range *ranges, int nr)
 {
 	int flags = open("/proc/kpageflags", O_RDONLY), i;
 	unsigned long start;
@@ -70,8 +70,8 @@ FIXTURE_SETUP(huge)
 		SKIP(return, "needs 1G huge pages, kprobes and tracefs");
 	self->nr = exmem_ranges(self->ranges, ARRAY_SIZE(self->ranges));
 	ASSERT_GT(self->nr, 0);
-	if (!tempting(self->ranges, self->nr))
-		SKIP(return, "needs a movable 1 GiB with a part of the pool: see above");
+	if (!pool_shares_movable_gib(self->ranges, self->nr))
+		SKIP(return, "needs a movable 1 GiB with a part of the pool: see hugepages.c");
 	ASSERT_EQ(number_in(NR_HUGEPAGES), 0);
 }
 
@@ -142,7 +142,7 @@ static void count_attempts(const struct exmem_range *ranges, int nr, struct atte
 			attempts->isolated += in_vain;
 			attempts->isolated_elsewhere += !in_vain;
 		}
-		/* For the block that was isolated last */
+		/* This event is about the block that was isolated last. */
 		args = strstr(line, " nr_succeeded=");
 		if (in_vain && args && strstr(line, "contig_range") &&
 		    sscanf(args, " nr_succeeded=%lu", &migrated) == 1)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Start code in a page of the pool by kexec. Its page tables map all memory, the pool too. The code
- * writes a line to the serial port, and resets the machine: the runner must not start this program.
+ * Use kexec to start code in a page of the pool. The page tables of kexec map all memory, and so
+ * the pool. The code writes a line to the serial port, and resets the machine: the runner must not
+ * start this program.
  */
 #include <linux/kexec.h>
 #include <linux/reboot.h>

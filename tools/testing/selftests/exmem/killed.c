@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A process is killed in the middle of a call that takes long. The call is undone or completed:
+ * A process is killed in the middle of a long call. The call is undone or completed:
  * no page is lost, and none stays charged.
  */
 #define _GNU_SOURCE
@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(killed)
 {
 }
 
-/* So many free pages, none next to another, make a request take long. */
+/* A request for this many pages is slow if no two of them are contiguous. */
 #define SINGLES		4096
 
 static bool leave_single_pages(long usable)
@@ -61,7 +61,7 @@ static bool leave_single_pages(long usable)
 }
 
 /*
- * Map @pages of @fd, or with MAP_EXCLUSIVE if there is none, and free all but two. The limit is
+ * Map @pages of @fd, or with MAP_EXCLUSIVE if @fd is -1. Then free all but two. The limit is
  * exact: if any page of an earlier victim is still charged, mmap() fails.
  */
 static void be_victim(struct progress *progress, int fd, long pages)
@@ -105,7 +105,7 @@ static void wait_for_change(long from)
 	usleep(rand() % 1000);
 }
 
-/* Kill it. Returns false if it had ended by itself. */
+/* Returns false if the victim had already exited. */
 static bool kill_victim(pid_t pid)
 {
 	int status;

@@ -869,7 +869,7 @@ static int model_mmap(const struct request *r)
 		return -EACCES;
 	if (o->kind != ANON)
 		error = charge_error(missing_pages(o, r->pgoff, r->nr));
-	/* Pages that only the range holds are freed after the allocation. */
+	/* The pages of the mappings that this one replaces are freed after the allocation. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
 	return error;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The largest object that fits is freed in each way there is, and no call keeps another task
- * from its CPU. Without preemption in the kernel (preempt=none), this takes points to
- * reschedule on all paths. It shows best with a pool of some GiB.
+ * Free the largest object that fits, in every possible way. No call may keep another task from
+ * its CPU for long. Without preemption in the kernel (preempt=none), all paths need explicit
+ * points to reschedule. A missing one shows best with a pool of several GiB.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,11 +14,11 @@
 #include "exmem.h"
 #include "../kselftest_harness.h"
 
-/* A virtual CPU may have to wait for a real one: far more than a call takes. */
-#define MOST_MSECS	1000
+/* Far more than a call takes: a virtual CPU may have to wait for a real one. */
+#define MAX_DELAY_MSECS	1000
 
 static bool stop;
-static int64_t longest;		/* ns by which the watcher woke up too late */
+static int64_t longest_delay;	/* of the watcher, in ns */
 
 static int64_t now(void)
 {
@@ -45,15 +45,15 @@ static void *watch(void *unused)
 	int64_t late, start;
 
 	if (!stay_on_cpu_0() || sched_setscheduler(0, SCHED_FIFO, &param)) {
-		longest = INT64_MAX;
+		longest_delay = INT64_MAX;
 		return NULL;
 	}
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		start = now();
 		nanosleep(&ms, NULL);
 		late = now() - start - ms.tv_nsec;
-		if (late > longest)
-			longest = late;
+		if (late > longest_delay)
+			longest_delay = late;
 	}
 	return NULL;
 }
@@ -80,8 +80,8 @@ FIXTURE_TEARDOWN(stall)
 {
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(self->watcher, NULL);
-	TH_LOG("%ld pages, longest delay: %ld us", self->usable, (long)(longest / 1000));
-	EXPECT_LT(longest / 1000000, MOST_MSECS);
+	TH_LOG("%ld pages, longest delay: %ld us", self->usable, (long)(longest_delay / 1000));
+	EXPECT_LT(longest_delay / 1000000, MAX_DELAY_MSECS);
 	EXPECT_EQ(used(), 0);
 }
 
