@@ -11,7 +11,6 @@
 
 int exmem_alloc_pages(unsigned long nr, struct list_head *runs);
 void exmem_free_pages(struct page *page, unsigned long nr);
-void exmem_free_untouched_pages(struct page *page, unsigned long nr);
 void exmem_free_runs(struct list_head *runs);
 
 #endif /* _LINUX_EXMEM_POOL_H */

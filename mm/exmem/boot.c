@@ -73,7 +73,8 @@ enum exmem_rank {
 };
 
 /**
- * struct exmem_place - a range that could be reserved, within one PUD_SIZE block
+ * struct exmem_place - a range that could be reserved, within one PUD_SIZE block or of
+ * several whole blocks
  * @range: the range; its size is 0 if there is no such place
  * @rank: the kind of memory
  * @reserved: bytes already reserved on the node
@@ -97,10 +98,12 @@ struct exmem_low {
 /**
  * struct exmem_pass - one step in spreading a size over the nodes
  * @share: the most that a node may have reserved after this step, in bytes
+ * @share_high: the same for memory of rank EXMEM_HIGH
  * @worst: the worst rank of memory to use
  */
 struct exmem_pass {
 	u64 share;
+	u64 share_high;
 	enum exmem_rank worst;
 };
 
@@ -249,6 +252,17 @@ static enum exmem_rank __init exmem_rank(phys_addr_t addr)
 	return exmem_reserved_low() < exmem_low.first ? EXMEM_LOW : EXMEM_LOW_REST;
 }
 
+static u64 __init exmem_room_by_share(const struct exmem_pass *pass, enum exmem_rank rank, int nid)
+{
+	u64 share = rank == EXMEM_HIGH ? pass->share_high : pass->share;
+	u64 limit = min(exmem_request.node[nid].limit, share);
+	u64 reserved = exmem_reserved_on_node(nid);
+
+	if (rank > pass->worst)
+		return 0;
+	return limit > reserved ? limit - reserved : 0;
+}
+
 static u64 __init exmem_room_by_rank(enum exmem_rank rank)
 {
 	u64 limit = rank == EXMEM_LOW ? exmem_low.first : exmem_low.limit;
@@ -295,7 +309,19 @@ static struct exmem_range __init exmem_range_within(const struct exmem_ranges *r
 	return range;
 }
 
-static void __init exmem_find_place(u64 want, int nid, enum exmem_rank worst,
+static phys_addr_t __init exmem_start_of_block(phys_addr_t start, phys_addr_t end, u64 want)
+{
+	phys_addr_t block = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
+
+	/* Whole leaves are taken together: there may be thousands. */
+	while (end - block >= PUD_SIZE && block - start >= PUD_SIZE &&
+	       end - block + PUD_SIZE <= want && exmem_rank(block) == EXMEM_HIGH_LEAF &&
+	       exmem_rank(block - PUD_SIZE) == EXMEM_HIGH_LEAF)
+		block -= PUD_SIZE;
+	return block;
+}
+
+static void __init exmem_find_place(u64 want, int nid, const struct exmem_pass *pass,
 				    struct exmem_place *best)
 {
 	phys_addr_t start, end, block;
@@ -305,13 +331,16 @@ static void __init exmem_find_place(u64 want, int nid, enum exmem_rank worst,
 		start = exmem_first_region(start);
 		for (end = ALIGN_DOWN(end, PMD_SIZE); start < end; end = block) {
 			struct exmem_place place = { .reserved = exmem_reserved_on_node(nid) };
+			u64 room;
 
-			block = max(start, ALIGN_DOWN(end - 1, PUD_SIZE));
+			room = exmem_room_by_share(pass, EXMEM_HIGH_LEAF, nid);
+			block = exmem_start_of_block(start, end, min(want, room));
 			place.rank = exmem_rank(block);
+			room = min(exmem_room_by_share(pass, place.rank, nid),
+				   exmem_room_by_rank(place.rank));
 			place.range = exmem_range_within(&exmem_reserved, block, end,
-							 min(want, exmem_room_by_rank(place.rank)),
-							 nid);
-			if (place.rank <= worst && exmem_better_place(&place, best))
+							 min(want, room), nid);
+			if (exmem_better_place(&place, best))
 				*best = place;
 		}
 	}
@@ -353,6 +382,7 @@ static struct exmem_low __init exmem_low_limits(u64 memory, u64 free, u64 swiotl
 {
 	u64 keep = SZ_256M + swiotlb, spare = free > keep ? free - keep : 0;
 
+	/* Firmware takes a little of each GiB: round, so that 3/4 of 2 GiB can be had. */
 	return (struct exmem_low) {
 		.first = round_down(spare / 4, PMD_SIZE),
 		.limit = min(round_down(spare, PMD_SIZE), round_up(memory / 4 * 3, PMD_SIZE)),
@@ -382,7 +412,6 @@ static bool __init exmem_reserve_range(const struct exmem_range *range)
 	    memblock_reserve(range->base, range->size))
 		return false;
 
-	accept_memory(range->base, range->size);
 	exmem_add_range(&exmem_reserved, *range);
 	return true;
 }
@@ -402,7 +431,7 @@ static void __init exmem_release(const nodemask_t *nodes)
 	}
 }
 
-static u64 __init exmem_reserve_up_to(u64 size, u64 share, enum exmem_rank worst,
+static u64 __init exmem_reserve_up_to(u64 size, const struct exmem_pass *pass,
 				      const nodemask_t *nodes)
 {
 	u64 left = size;
@@ -411,13 +440,8 @@ static u64 __init exmem_reserve_up_to(u64 size, u64 share, enum exmem_rank worst
 	while (left) {
 		struct exmem_place best = {};
 
-		for_each_node_mask(nid, *nodes) {
-			u64 limit = min(exmem_request.node[nid].limit, share);
-			u64 reserved = exmem_reserved_on_node(nid);
-
-			if (reserved < limit)
-				exmem_find_place(min(left, limit - reserved), nid, worst, &best);
-		}
+		for_each_node_mask(nid, *nodes)
+			exmem_find_place(left, nid, pass, &best);
 		if (!exmem_reserve_range(&best.range))
 			break;
 		left -= best.range.size;
@@ -427,7 +451,8 @@ static u64 __init exmem_reserve_up_to(u64 size, u64 share, enum exmem_rank worst
 
 static u64 __init exmem_reserve_on_nodes(void)
 {
-	u64 reserved, sum = 0;
+	const struct exmem_pass pass = { U64_MAX, U64_MAX, EXMEM_LOW_LEAF };
+	u64 sum = 0;
 	int nid;
 
 	/* In full or not at all. */
@@ -435,8 +460,7 @@ static u64 __init exmem_reserve_on_nodes(void)
 		u64 asked = exmem_request.node[nid].asked;
 		nodemask_t only = nodemask_of_node(nid);
 
-		reserved = exmem_reserve_up_to(asked, asked, EXMEM_LOW_LEAF, &only);
-		if (reserved == asked)
+		if (exmem_reserve_up_to(asked, &pass, &only) == asked)
 			sum += asked;
 		else
 			exmem_release(&only);
@@ -459,7 +483,7 @@ static u64 __init exmem_reserve_in_passes(u64 size, const struct exmem_pass *pas
 	u64 left = size;
 
 	for (; left && nr; pass++, nr--)
-		left -= exmem_reserve_up_to(left, pass->share, pass->worst, &node_online_map);
+		left -= exmem_reserve_up_to(left, pass, &node_online_map);
 	if (!left)
 		return size;
 	exmem_release(&node_online_map);
@@ -470,15 +494,15 @@ static u64 __init exmem_reserve_anywhere(u64 size)
 {
 	u64 share = exmem_even_share(size);
 	const struct exmem_pass open_no_leaf[] = {
-		{ share, EXMEM_LOW },
-		{ 2 * share, EXMEM_LOW },
+		{ share, share, EXMEM_LOW },
+		{ 2 * share, 2 * share, EXMEM_LOW },
 	};
 	const struct exmem_pass open_leaves[] = {
-		{ share, EXMEM_LOW },
-		{ share, EXMEM_HIGH_LEAF },
-		{ U64_MAX, EXMEM_HIGH_LEAF },
-		{ share, EXMEM_LOW_LEAF },
-		{ U64_MAX, EXMEM_LOW_LEAF },
+		{ share, share, EXMEM_LOW },
+		{ share, 2 * share, EXMEM_HIGH_LEAF },
+		{ U64_MAX, U64_MAX, EXMEM_HIGH_LEAF },
+		{ share, U64_MAX, EXMEM_LOW_LEAF },
+		{ U64_MAX, U64_MAX, EXMEM_LOW_LEAF },
 	};
 
 	return exmem_reserve_in_passes(size, open_no_leaf, ARRAY_SIZE(open_no_leaf)) ?:
@@ -551,6 +575,8 @@ static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 	struct exmem_leaves leaves = {};
 	int ret;
 
+	/* SEV-SNP needs the mapping for this. */
+	accept_memory(range->base, range->size);
 	ret = exmem_add_regions(page, range->size / PAGE_SIZE, &leaves);
 	if (ret) {
 		pr_warn("[mem %pa-%pa] can't be used: %d\n", &range->base, &last, ret);

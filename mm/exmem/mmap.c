@@ -33,8 +33,8 @@ static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	/*
 	 * remap_file_pages() maps the file again, after it has unmapped the old range.
-	 * If that was the whole mapping, its pages are free, and new ones are allocated
-	 * below. If a part of it is still mapped, refuse.
+	 * If that was the whole mapping, its pages are going to be free, and new ones are
+	 * allocated below. If a part of it is still mapped, refuse.
 	 */
 	if (mapping_mapped(file->f_mapping))
 		return -EINVAL;

@@ -34,7 +34,8 @@
 
 /**
  * struct exmem_extent - contiguous pages at contiguous offsets of an object
- * @offsets: first and last offset, in pages
+ * @offsets: first and last offset, in pages; its tree node is not in use once the extent
+ *	has been detached
  * @list: links the extents that a request has added, or that have been detached; stale
  *	otherwise
  * @page: first page; NULL in an embedded extent that is not in use
@@ -43,13 +44,20 @@
  * @file: the object's file, referenced until @work has run
  */
 struct exmem_extent {
-	struct interval_tree_node offsets;
+	union {
+		struct interval_tree_node offsets;
+		struct {
+			struct callback_head work;
+			struct file *file;
+		};
+	};
 	struct list_head list;
 	struct page *page;
 	struct user_struct *user;
-	struct callback_head work;
-	struct file *file;
 };
+
+static_assert(offsetofend(struct exmem_extent, file) <=
+	      offsetof(struct exmem_extent, offsets.start));
 
 /**
  * struct exmem_mapper - a process that has called mmap() since the last hole was punched
@@ -260,8 +268,8 @@ static void exmem_clear_and_free_later(struct file *file, struct list_head *deta
 	list_del(detached);
 	first->file = get_file(file);
 	init_task_work(&first->work, exmem_clear_and_free_work);
-	/* A kernel thread removes mappings of a dead process: nobody waits for its mmap_lock. */
-	if (current->flags & PF_KTHREAD || task_work_add(current, &first->work, TWA_RESUME))
+	/* Fails only if the task has almost exited. */
+	if (task_work_add(current, &first->work, TWA_RESUME))
 		exmem_clear_and_free_work(&first->work);
 }
 
@@ -630,8 +638,11 @@ void exmem_object_close(struct vm_area_struct *vma)
 	struct exmem_extent *extent, *next;
 	LIST_HEAD(unmapped);
 
-	/* The last reference: exmem_object_release() is going to free all pages. */
-	if (file_count(vma->vm_file) == 1)
+	/*
+	 * If this is the last reference, exmem_object_release() is going to free all pages.
+	 * So it is if a kernel thread removes the mappings of a dead process.
+	 */
+	if (file_count(vma->vm_file) == 1 || current->flags & PF_KTHREAD)
 		return;
 
 	mutex_lock(&obj->lock);
@@ -648,7 +659,8 @@ void exmem_object_close(struct vm_area_struct *vma)
 static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
 			      struct list_head *detached)
 {
-	mutex_lock(&obj->lock);
+	if (mutex_lock_killable(&obj->lock))
+		return;
 	if (!exmem_split_extent(obj, nr))
 		exmem_detach_range(obj, nr, ULONG_MAX, detached);
 	mutex_unlock(&obj->lock);
@@ -659,8 +671,8 @@ static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
  * @obj: a memory object
  * @nr: number of pages to keep, from offset 0 on
  *
- * The pages beyond must not be mapped. If there is no memory to split an extent,
- * they stay until the object is released.
+ * The pages beyond must not be mapped. If there is no memory to split an extent, or if
+ * the task is being killed, they stay until the object is released.
  *
  * Context: Process context, mmap_lock not held. May sleep.
  */

@@ -70,7 +70,7 @@ static unsigned long exmem_alloc_up_to(unsigned long nr, int nid, struct list_he
 	unsigned long allocated = exmem_node_alloc(nid, nr, 1, runs);
 	nodemask_t only = nodemask_of_node(nid);
 
-	if (allocated == nr || !exmem_pcp_pages(&only))
+	if (allocated == nr || fatal_signal_pending(current) || !exmem_pcp_pages(&only))
 		return allocated;
 
 	/* Pages of this node that CPUs cache come before pages of the next node. */

@@ -19,6 +19,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/topology.h>
+#include <linux/vmalloc.h>
 #include <linux/xarray.h>
 
 #include "region.h"
@@ -474,12 +475,12 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 	if (claim < least)
 		claim = 0;
 	node->nr_free -= claim;
-	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
 	allocated = exmem_alloc_claimed(node, claim, &list);
 	if (allocated < least) {
 		exmem_free_or_retire_runs(node, &list);
 		allocated = 0;
 	}
+	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
 	spin_unlock(&node->lock);
 
 	list_splice_tail(&list, runs);
@@ -611,15 +612,15 @@ int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_l
 	struct exmem_node *node = exmem_find_or_add_node(nid);
 	struct exmem_region *regions;
 
-	regions = kvcalloc_node(nr_regions, sizeof(*regions), GFP_KERNEL, nid);
+	regions = vzalloc_node(array_size(nr_regions, sizeof(*regions)), nid);
 	if (!node || !regions) {
-		kvfree(regions);
+		vfree(regions);
 		return -ENOMEM;
 	}
 
 	ret = exmem_arch_unmap(page, nr, leaves);
 	if (ret) {
-		kvfree(regions);
+		vfree(regions);
 		return ret;
 	}
 	exmem_add_leaves(&node->leaves, leaves);

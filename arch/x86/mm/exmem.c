@@ -21,7 +21,7 @@
  * @addr: where the first of several base pages is mapped
  * @pte: page table entry of @addr; the page table exists from boot
  * @region_addr: where a whole region is mapped
- * @pmd: page table entry of @region_addr
+ * @pmd: page table entry of @region_addr; NULL if the CPU has no large leaves
  */
 struct exmem_window {
 	unsigned long addr;
@@ -83,10 +83,13 @@ static int __init exmem_init_cpu(int cpu, unsigned long addr, unsigned long regi
 {
 	struct exmem_window *window = per_cpu_ptr(&exmem_window, cpu);
 
-	window->region_addr = region_addr;
-	window->pmd = exmem_alloc_pmd(region_addr);
-	if (!window->pmd)
-		return -ENOMEM;
+	/* Xen PV has no large leaves. */
+	if (cpu_feature_enabled(X86_FEATURE_PSE)) {
+		window->region_addr = region_addr;
+		window->pmd = exmem_alloc_pmd(region_addr);
+		if (!window->pmd)
+			return -ENOMEM;
+	}
 	return apply_to_page_range(&init_mm, addr, EXMEM_WINDOW_SIZE, exmem_init_window, window);
 }
 
@@ -201,6 +204,11 @@ static void exmem_clear_part_of_region(struct page *page, unsigned long first)
 	put_cpu_ptr(&exmem_window);
 }
 
+static bool exmem_starts_region(struct page *page, unsigned long nr)
+{
+	return nr >= PTRS_PER_PTE && IS_ALIGNED(page_to_pfn(page), PTRS_PER_PTE);
+}
+
 static unsigned long exmem_clear_region(struct page *page)
 {
 	unsigned long first;
@@ -230,7 +238,7 @@ void exmem_arch_clear(struct page *page, unsigned long nr)
 	unsigned long done;
 
 	while (nr) {
-		if (nr >= PTRS_PER_PTE && IS_ALIGNED(page_to_pfn(page), PTRS_PER_PTE))
+		if (cpu_feature_enabled(X86_FEATURE_PSE) && exmem_starts_region(page, nr))
 			done = exmem_clear_region(page);
 		else
 			done = exmem_clear_in_window(page, nr);

@@ -177,6 +177,8 @@ static void __init exmem_test_low_limits(struct kunit *test)
 	low = exmem_low_limits(2 * (u64)SZ_1G, 1600 * SZ_1M, SZ_64M);
 	KUNIT_EXPECT_EQ(test, low.first, 320 * SZ_1M);
 	KUNIT_EXPECT_EQ(test, low.limit, 1280 * SZ_1M);
+	low = exmem_low_limits(2 * (u64)SZ_1G - SZ_512K, 1900 * SZ_1M, SZ_64M);
+	KUNIT_EXPECT_EQ(test, low.limit, 1536 * SZ_1M);
 	low = exmem_low_limits(SZ_512M, 320 * SZ_1M, SZ_64M);
 	KUNIT_EXPECT_EQ(test, low.first, 0);
 	KUNIT_EXPECT_EQ(test, low.limit, 0);

@@ -69,6 +69,8 @@ static void exmem_test_whole_leaves(struct kunit *test)
 		pages[exmem_test_entry(page).level] += PTRS_PER_PTE;
 
 	exmem_read_stats(exmem_pool_nodemask(), &stats);
+	if (pages[PG_LEVEL_4K] == stats.total)
+		kunit_skip(test, "needs a direct map with large leaves");
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_4K], 0);
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_2M], stats.removed_pmd * PTRS_PER_PTE);
 	KUNIT_EXPECT_EQ(test, pages[PG_LEVEL_1G],
