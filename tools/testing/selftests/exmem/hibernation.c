@@ -30,7 +30,7 @@ TEST_F(front, refused)
 }
 
 /* Pages may be allocated after the system was asked whether it may hibernate. */
-TEST_F(front, no_image)
+TEST_F_TIMEOUT(front, no_image, 120)
 {
 	int in_suspend, snapshot = open("/dev/snapshot", O_RDONLY), fd = open_front(1);
 	char *p;
