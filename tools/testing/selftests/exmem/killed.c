@@ -159,8 +159,10 @@ TEST_F_TIMEOUT(killed, mmap_exclusive, 300)
 static bool kill_while_freeing(struct progress *progress, int fd, long pages)
 {
 	pid_t pid = start_victim(progress, fd, pages);
+	int i;
 
-	wait_for_change(pages);
+	for (i = 0; i < 100000 && !__atomic_load_n(&progress->mapped, __ATOMIC_RELAXED); i++)
+		usleep(100);
 	wait_for_change(0);
 	return kill_victim(pid);
 }
