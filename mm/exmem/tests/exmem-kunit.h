@@ -7,6 +7,7 @@
 #include <linux/exmem_run.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/thread_info.h>
 #include <linux/vmalloc.h>
 
 #define EXMEM_TEST_MAX_PAGES	64
@@ -50,13 +51,11 @@ static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 /* Makes the current task look as if it were being killed, or no longer. */
 static inline void exmem_test_set_killed(bool killed)
 {
-	spin_lock_irq(&current->sighand->siglock);
 	if (killed)
 		sigaddset(&current->pending.signal, SIGKILL);
 	else
 		sigdelset(&current->pending.signal, SIGKILL);
-	recalc_sigpending();
-	spin_unlock_irq(&current->sighand->siglock);
+	update_thread_flag(TIF_SIGPENDING, killed);
 }
 
 /* region-kunit.h: free a page that only the test has poisoned */
