@@ -14,6 +14,8 @@
 #include <uapi/linux/exclusive_memory.h>
 
 struct file;
+struct seq_file;
+struct vm_area_struct;
 
 #ifdef CONFIG_EXMEM
 
@@ -25,6 +27,7 @@ struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned l
 			     unsigned long pgoff);
 bool exmem_secretmem_enabled(void);
 int exmem_memfd_secret(unsigned int flags);
+void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma);
 
 /**
  * page_is_exmem - is this a page of the pool?
@@ -77,6 +80,10 @@ static inline bool exmem_secretmem_enabled(void)
 static inline int exmem_memfd_secret(unsigned int flags)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
+{
 }
 
 #endif /* CONFIG_EXMEM */

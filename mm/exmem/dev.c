@@ -46,12 +46,11 @@ static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long a
 
 static int exmem_dev_open(struct inode *inode, struct file *file)
 {
-	struct exmem_object *obj = exmem_object_create(exmem_dev_front.name,
-							exmem_dev_front.can_punch_hole);
+	struct exmem_object *obj = exmem_object_create(exmem_dev_front.can_punch_hole);
 
 	if (!obj)
 		return -ENOMEM;
-	exmem_object_attach(obj, file);
+	exmem_object_attach(obj, file, exmem_dev_front.name);
 	return 0;
 }
 

@@ -49,14 +49,14 @@ struct file *exmem_front_file(const struct exmem_front *front)
 
 	if (!front->mnt)
 		return ERR_PTR(-ENOMEM);
-	obj = exmem_object_create(front->name, front->can_punch_hole);
+	obj = exmem_object_create(front->can_punch_hole);
 	if (!obj)
 		return ERR_PTR(-ENOMEM);
 	file = exmem_pseudo_file(front);
 	if (IS_ERR(file))
 		exmem_object_destroy(obj);
 	else
-		exmem_object_attach(obj, file);
+		exmem_object_attach(obj, file, front->name);
 	return file;
 }
 

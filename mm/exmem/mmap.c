@@ -78,10 +78,10 @@ static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsign
  * All pages are allocated here, before mmap() changes the address space: if there
  * are too few, nothing has been unmapped.
  *
- * Context: Process context. May sleep.
+ * Context: Process context, with a pool. May sleep.
  * Return: the file, with a reference for the mapping; -EINVAL for any other form
- * of mapping, -EPERM if the administrator has disabled it, -ENOMEM without a pool
- * or enough memory, -EAGAIN over RLIMIT_MEMLOCK, -EINTR if the task is being killed,
+ * of mapping, -EPERM if the administrator has disabled it, -ENOMEM without enough
+ * memory, -EAGAIN over a limit of the caller, -EINTR if the task is being killed,
  * -ENFILE, or the error of a security module.
  */
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
@@ -94,7 +94,7 @@ struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned l
 		return ERR_PTR(-EINVAL);
 	if (!READ_ONCE(exmem_mmap_enabled))
 		return ERR_PTR(-EPERM);
-	if (!exmem_enabled() || len > TASK_SIZE)
+	if (len > TASK_SIZE)
 		return ERR_PTR(-ENOMEM);
 
 	file = exmem_front_file(&exmem_mmap_front);

@@ -11,8 +11,7 @@
  * The pages are mapped as raw pfns. Nothing can take a reference to them, so
  * get_user_pages() and all its users fail by construction.
  */
-#include <linux/capability.h>
-#include <linux/cred.h>
+#include <linux/exmem.h>
 #include <linux/fs.h>
 #include <linux/interval_tree.h>
 #include <linux/list.h>
@@ -21,11 +20,11 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/user.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
 
+#include "account.h"
 #include "object.h"
 #include "pool.h"
 
@@ -39,7 +38,6 @@
  * @list: links the extents that a request has added, or that have been detached; stale
  *	otherwise
  * @page: first page; NULL in an embedded extent that is not in use
- * @user: charged for the pages; NULL if exempt from RLIMIT_MEMLOCK
  * @work: frees the list of detached extents that begins with this one
  * @file: the object's file, referenced until @work has run
  */
@@ -53,7 +51,6 @@ struct exmem_extent {
 	};
 	struct list_head list;
 	struct page *page;
-	struct user_struct *user;
 };
 
 static_assert(offsetofend(struct exmem_extent, file) <=
@@ -71,12 +68,12 @@ struct exmem_mapper {
 
 /**
  * struct exmem_object - pages by their offset in a file
- * @lock: protects all but @mapping, and @front_name and @can_punch_hole, which never
- *	change; nests inside mmap_lock, so user memory must not be accessed under it
+ * @lock: protects all but @mapping, @account, and @can_punch_hole, which never changes;
+ *	nests inside mmap_lock, so user memory must not be accessed under it
  * @extents: tree of &struct exmem_extent
  * @first_extent: embedded, so that most objects need no other
  * @nr_pages: number of pages in all extents
- * @front_name: the front end in traces
+ * @account: the creator, to whom the pages are charged
  * @can_punch_hole: exmem_object_punch_hole() may be called, and needs @mappers
  * @mappers: list of &struct exmem_mapper, which may still be inside mmap()
  * @first_mapper: embedded, so that most objects need no other
@@ -88,11 +85,15 @@ struct exmem_object {
 	struct rb_root_cached extents;
 	struct exmem_extent first_extent;
 	unsigned long nr_pages;
-	const char *front_name;
+	struct exmem_account account;
 	bool can_punch_hole;
 	struct list_head mappers;
 	struct exmem_mapper first_mapper;
 	struct address_space mapping;
+};
+
+/* Tells objects from other files. */
+static const struct address_space_operations exmem_aops = {
 };
 
 static struct exmem_extent *exmem_extent_first(struct exmem_object *obj, unsigned long first,
@@ -122,33 +123,6 @@ static int exmem_resched_killable(void)
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-static int exmem_charge(unsigned long nr, struct user_struct **userp)
-{
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	struct user_struct *user = current_user();
-	unsigned long locked;
-
-	*userp = NULL;
-	if (capable(CAP_IPC_LOCK))
-		return 0;
-
-	/* memfd_secret() charges the same counter. */
-	locked = atomic_long_read(&user->locked_vm);
-	do {
-		if (locked > limit || nr > limit - locked)
-			return -EAGAIN;
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &locked, locked + nr));
-
-	*userp = get_uid(user);
-	return 0;
-}
-
-static void exmem_uncharge(struct user_struct *user, unsigned long nr)
-{
-	if (user)
-		atomic_long_sub(nr, &user->locked_vm);
-}
-
 static struct exmem_extent *exmem_new_extent(struct exmem_object *obj)
 {
 	/* Pairs with exmem_free_extent(), which does not hold obj->lock. */
@@ -173,8 +147,6 @@ static int exmem_split_extent(struct exmem_object *obj, unsigned long offset)
 	rest->page += offset - extent->offsets.start;
 	rest->offsets.start = offset;
 	extent->offsets.last = offset - 1;
-	if (rest->user)
-		get_uid(rest->user);
 	interval_tree_insert(&extent->offsets, &obj->extents);
 	interval_tree_insert(&rest->offsets, &obj->extents);
 	return 0;
@@ -217,10 +189,9 @@ static void exmem_free_extent(struct exmem_object *obj, struct exmem_extent *ext
 {
 	unsigned long nr = exmem_extent_pages(extent);
 
-	trace_exmem_free(extent->page, nr, obj->front_name);
+	trace_exmem_free(extent->page, nr, obj->account.caller);
 	free_pages(extent->page, nr);
-	exmem_uncharge(extent->user, nr);
-	free_uid(extent->user);
+	exmem_uncharge(&obj->account, nr);
 	if (extent == &obj->first_extent)
 		/* From here on, exmem_new_extent() may use it. */
 		smp_store_release(&extent->page, NULL);
@@ -274,8 +245,7 @@ static void exmem_clear_and_free_later(struct file *file, struct list_head *deta
 }
 
 static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
-			    struct exmem_run *run, struct user_struct *user,
-			    struct list_head *added)
+			    struct exmem_run *run, struct list_head *added)
 {
 	struct exmem_extent *extent = exmem_new_extent(obj);
 
@@ -285,45 +255,59 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	extent->offsets.start = offset;
 	extent->offsets.last = offset + run->nr - 1;
 	extent->page = exmem_run_page(run);
-	extent->user = user ? get_uid(user) : NULL;
 	interval_tree_insert(&extent->offsets, &obj->extents);
 	obj->nr_pages += run->nr;
 	list_del(&run->list);
 	list_add_tail(&extent->list, added);
-	trace_exmem_alloc(extent->page, run->nr, obj->front_name);
+	trace_exmem_alloc(extent->page, run->nr, obj->account.caller);
 	return 0;
 }
 
-static void exmem_free_untouched_runs(struct list_head *runs)
+static void exmem_free_untouched_run(struct exmem_object *obj, struct exmem_run *run)
+{
+	/* The descriptor is in the pages: do not read it once they are free. */
+	unsigned long nr = run->nr;
+
+	list_del(&run->list);
+	exmem_free_untouched_pages(exmem_run_page(run), nr);
+	exmem_uncharge(&obj->account, nr);
+}
+
+static void exmem_free_untouched_runs(struct exmem_object *obj, struct list_head *runs)
 {
 	struct exmem_run *run, *next;
 
 	list_for_each_entry_safe(run, next, runs, list) {
-		list_del(&run->list);
-		exmem_free_untouched_pages(exmem_run_page(run), run->nr);
+		exmem_free_untouched_run(obj, run);
 		cond_resched();
 	}
+}
+
+static int exmem_charge_and_alloc(struct exmem_object *obj, unsigned long nr,
+				  struct list_head *runs)
+{
+	int ret = exmem_charge(&obj->account, nr);
+
+	if (!ret) {
+		ret = exmem_alloc_pages(nr, runs);
+		if (ret)
+			exmem_uncharge(&obj->account, nr);
+	}
+	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
+		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->account.caller);
+	return ret;
 }
 
 static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
 			       struct list_head *added)
 {
-	unsigned long nr = last - first + 1;
 	struct exmem_run *run, *next;
-	struct user_struct *user;
 	LIST_HEAD(runs);
 	int ret;
 
-	ret = exmem_charge(nr, &user);
-	if (ret)
-		return ret;
-
-	ret = exmem_alloc_pages(nr, &runs);
-	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
-		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->front_name);
-
+	ret = exmem_charge_and_alloc(obj, last - first + 1, &runs);
 	list_for_each_entry_safe(run, next, &runs, list) {
-		ret = exmem_add_extent(obj, first, run, user, added);
+		ret = exmem_add_extent(obj, first, run, added);
 		if (ret)
 			break;
 		first += run->nr;
@@ -331,11 +315,7 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 		if (ret)
 			break;
 	}
-	exmem_free_untouched_runs(&runs);
-
-	/* Each extent keeps its share of the charge: this is the rest. */
-	exmem_uncharge(user, last - first + 1);
-	free_uid(user);
+	exmem_free_untouched_runs(obj, &runs);
 	return ret;
 }
 
@@ -502,8 +482,8 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
  * @nr: number of pages, from offset 0 on
  *
  * Context: Process context. May sleep.
- * Return: 0; or with nothing allocated, -EAGAIN over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if
- * the task is being killed.
+ * Return: 0; or with nothing allocated, -EAGAIN over a limit of the creator, -ENOMEM, -EINTR
+ * if the task is being killed.
  */
 int exmem_object_alloc(struct file *file, unsigned long nr)
 {
@@ -530,7 +510,7 @@ int exmem_object_alloc(struct file *file, unsigned long nr)
  *
  * Context: ->mmap(), mmap_lock held for writing.
  * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one, -EAGAIN
- * over RLIMIT_MEMLOCK, -ENOMEM, -EINTR if the task is being killed.
+ * over a limit of the creator, -ENOMEM, -EINTR if the task is being killed.
  */
 int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned long nr_alloc,
 		      unsigned long nr_map)
@@ -770,18 +750,63 @@ void exmem_object_show_fdinfo(struct seq_file *m, struct file *file)
 	pages = obj->nr_pages;
 	mutex_unlock(&obj->lock);
 
-	seq_printf(m, "size:\t%llu\npages:\t%lu\n", (u64)size << PAGE_SHIFT, pages);
+	seq_printf(m, "object:\t%llu\nsize:\t%llu\npages:\t%lu\n", obj->account.id,
+		   (u64)size << PAGE_SHIFT, pages);
+}
+
+static struct exmem_object *exmem_vma_object(struct vm_area_struct *vma)
+{
+	struct address_space *mapping = vma->vm_file ? vma->vm_file->f_mapping : NULL;
+
+	if (!mapping || mapping->a_ops != &exmem_aops)
+		return NULL;
+	return container_of(mapping, struct exmem_object, mapping);
+}
+
+static unsigned long exmem_nr_pages_in(struct exmem_object *obj, unsigned long first,
+				       unsigned long last)
+{
+	struct exmem_extent *extent;
+	unsigned long nr = 0;
+
+	for (extent = exmem_extent_first(obj, first, last); extent;
+	     extent = exmem_extent_next(extent, first, last)) {
+		nr += min(extent->offsets.last, last) - max(extent->offsets.start, first) + 1;
+		cond_resched();
+	}
+	return nr;
+}
+
+/**
+ * exmem_show_smap - show a mapping of an object in /proc/PID/smaps
+ * @m: file to print to
+ * @vma: any mapping
+ *
+ * Context: mmap_lock held.
+ */
+void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
+{
+	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, nr;
+	struct exmem_object *obj = exmem_vma_object(vma);
+
+	/* The task is being killed: it is not going to read this. */
+	if (!obj || mutex_lock_killable(&obj->lock))
+		return;
+	nr = exmem_nr_pages_in(obj, first, last);
+	mutex_unlock(&obj->lock);
+
+	seq_printf(m, "Exclusive:      %8lu kB\nExclusiveObject: %7llu\n", nr << (PAGE_SHIFT - 10),
+		   obj->account.id);
 }
 
 /**
  * exmem_object_create - create a memory object without pages
- * @front_name: the front end, as traces show it
  * @can_punch_hole: exmem_object_punch_hole() may be called
  *
  * Context: Process context. May sleep.
  * Return: the object, for exmem_object_attach() or exmem_object_destroy(); or NULL.
  */
-struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_hole)
+struct exmem_object *exmem_object_create(bool can_punch_hole)
 {
 	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 
@@ -792,13 +817,13 @@ struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_
 	obj->extents = RB_ROOT_CACHED;
 	obj->first_extent.page = NULL;
 	obj->nr_pages = 0;
-	obj->front_name = front_name;
+	obj->account.file = NULL;
 	obj->can_punch_hole = can_punch_hole;
 	INIT_LIST_HEAD(&obj->mappers);
 	obj->first_mapper.mm = NULL;
 	address_space_init_once(&obj->mapping);
 	init_rwsem(&obj->mapping.invalidate_lock);
-	obj->mapping.a_ops = &empty_aops;
+	obj->mapping.a_ops = &exmem_aops;
 	obj->mapping.gfp_mask = GFP_USER;
 	return obj;
 }
@@ -823,17 +848,20 @@ void exmem_object_destroy(struct exmem_object *obj)
 		exmem_free_extent(obj, extent, exmem_free_pages);
 		cond_resched();
 	}
+	if (obj->account.file)
+		exmem_account_close(&obj->account);
 	kfree(obj);
 }
 
 /**
  * exmem_object_attach - make a file a memory object
  * @obj: the object; exmem_object_release() is going to destroy it
- * @file: the file
+ * @file: the file, which the current task has just opened: it pays for the object's pages
+ * @front_name: the front end, as traces show it
  *
  * Context: Process context, before anyone else can use the file.
  */
-void exmem_object_attach(struct exmem_object *obj, struct file *file)
+void exmem_object_attach(struct exmem_object *obj, struct file *file, const char *front_name)
 {
 	/*
 	 * Its own address_space, not the inode's: unmapping a range of one object must
@@ -842,6 +870,7 @@ void exmem_object_attach(struct exmem_object *obj, struct file *file)
 	obj->mapping.host = file_inode(file);
 	file->f_mapping = &obj->mapping;
 	file->private_data = obj;
+	exmem_account_open(&obj->account, file, front_name);
 }
 
 /**

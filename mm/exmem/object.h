@@ -11,9 +11,9 @@ struct inode;
 struct seq_file;
 struct vm_fault;
 
-struct exmem_object *exmem_object_create(const char *front_name, bool can_punch_hole);
+struct exmem_object *exmem_object_create(bool can_punch_hole);
 void exmem_object_destroy(struct exmem_object *obj);
-void exmem_object_attach(struct exmem_object *obj, struct file *file);
+void exmem_object_attach(struct exmem_object *obj, struct file *file, const char *front_name);
 int exmem_object_alloc(struct file *file, unsigned long nr);
 void exmem_object_truncate(struct exmem_object *obj, unsigned long nr);
 void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr);

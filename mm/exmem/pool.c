@@ -248,6 +248,18 @@ int exmem_failed_node(void)
 	return exmem_nearest_node(exmem_task_last_node(), &exmem_pool_nodes);
 }
 
+/**
+ * exmem_count_failed_request - count a request that is too large for the pool
+ *
+ * For callers that do not ask exmem_alloc_pages() then, which counts by itself.
+ *
+ * Context: Process context.
+ */
+void exmem_count_failed_request(void)
+{
+	exmem_count_failure(exmem_failed_node());
+}
+
 static bool __exmem_free_pages(struct page *page, unsigned long nr, bool clear)
 {
 	unsigned long clean, chunk;

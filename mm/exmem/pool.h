@@ -34,6 +34,7 @@ struct exmem_stats {
 const nodemask_t *exmem_pool_nodemask(void);
 void exmem_read_stats(const nodemask_t *nodes, struct exmem_stats *stats);
 int exmem_failed_node(void);
+void exmem_count_failed_request(void);
 void exmem_clear_free_pages(void);
 void exmem_free_untouched_pages(struct page *page, unsigned long nr);
 

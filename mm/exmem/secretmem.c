@@ -11,6 +11,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/kstrtox.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 
@@ -95,7 +96,14 @@ static const struct inode_operations exmem_secretmem_iops = {
 	.setattr	= exmem_secretmem_setattr,
 };
 
-static bool exmem_secretmem __read_mostly = true;
+/* Off by default: errors, sparse use and accounting differ from the manual page. */
+static bool exmem_secretmem __read_mostly;
+
+static int __init exmem_secretmem_param(char *arg)
+{
+	return kstrtobool(arg, &exmem_secretmem);
+}
+early_param("exmem_secretmem", exmem_secretmem_param);
 
 static struct exmem_front exmem_secretmem_front __ro_after_init = {
 	.name		= "secretmem",
@@ -127,7 +135,7 @@ static struct file *exmem_secretmem_file(void)
  * exmem_secretmem_enabled - does memfd_secret() use the pool?
  *
  * Context: Any context.
- * Return: true if there is a pool, and the administrator has not disabled this.
+ * Return: true if there is a pool, and the administrator has enabled this.
  */
 bool exmem_secretmem_enabled(void)
 {

@@ -5,8 +5,6 @@
  * They run at boot, while nobody else uses the pool. Mappings need user memory, and
  * are left to the selftests.
  */
-#include <linux/resource.h>
-
 #include "exmem-kunit.h"
 
 static unsigned long exmem_test_in_use(void)
@@ -176,57 +174,40 @@ static void exmem_test_truncate(struct kunit *test)
 /* Each page is charged and uncharged, also when a request fails. */
 static void exmem_test_charge(struct kunit *test)
 {
-	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK];
-	struct user_struct *user = current_user();
-	long before = atomic_long_read(&user->locked_vm);
 	struct exmem_object *obj = test->priv;
-	struct rlimit saved = *limit;
+	struct exmem_account *account = &obj->account;
 	struct exmem_stats stats;
-	const struct cred *old;
-	struct cred *cred;
 
-	cred = prepare_creds();
-	KUNIT_ASSERT_NOT_NULL(test, cred);
-	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
-	old = override_creds(cred);
-	limit->rlim_cur = (before + 8) * PAGE_SIZE;
-
-	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 8), -EAGAIN);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before);
-	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 4, 5), 0);
-	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 8), -EAGAIN);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 2);
-	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 7), 0);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 8);
-	exmem_object_truncate(obj, 3);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
-
-	/* The limit allows this, the pool does not. */
 	exmem_read_stats(exmem_pool_nodemask(), &stats);
-	limit->rlim_cur = RLIM_INFINITY;
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 4, 5), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 2);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 7), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 8);
+	/* The first hole gets its pages, the second one can't. */
+	exmem_object_truncate(obj, 3);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 3);
+	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 10, 15), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, stats.total), -ENOMEM);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
-
-	*limit = saved;
-	revert_creds(old);
-	put_cred(cred);
-	/* CAP_IPC_LOCK exempts the new pages. Freeing uncharges only the old. */
-	KUNIT_EXPECT_EQ(test, exmem_test_alloc_range(obj, 0, 15), 0);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before + 3);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 9);
 	exmem_object_truncate(obj, 0);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&user->locked_vm), before);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 0);
 }
 
 static int exmem_test_object_init(struct kunit *test)
 {
 	struct exmem_stats stats;
+	struct file *file;
 
 	exmem_read_stats(exmem_pool_nodemask(), &stats);
 	if (stats.total < 2048)
 		kunit_skip(test, "needs exmem=8M or more");
 	KUNIT_ASSERT_EQ(test, exmem_test_in_use(), 0);
-	test->priv = exmem_object_create("kunit", false);
+	file = kunit_kzalloc(test, sizeof(*file), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, file);
+	file->f_cred = current_cred();
+	test->priv = exmem_object_create(false);
 	KUNIT_ASSERT_NOT_NULL(test, test->priv);
+	exmem_object_attach(test->priv, file, "kunit");
 	return 0;
 }
 

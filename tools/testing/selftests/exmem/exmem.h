@@ -314,6 +314,20 @@ static inline void memfd_secret_from_pool(bool from_the_pool)
 	put(SYSCTL_SECRETMEM, from_the_pool ? "1" : "0");
 }
 
+/* The administrator's choice: the tests use the pool, and restore it when they end. */
+static bool exmem_secretmem_chosen;
+
+__attribute__((constructor)) static void use_pool_for_memfd_secret(void)
+{
+	exmem_secretmem_chosen = number_in(SYSCTL_SECRETMEM) == 1;
+	memfd_secret_from_pool(true);
+}
+
+__attribute__((destructor)) static void restore_memfd_secret(void)
+{
+	memfd_secret_from_pool(exmem_secretmem_chosen);
+}
+
 /* Punch a hole of @pages pages into an object of the device, from page @page on. */
 static inline int exmem_punch_hole(int fd, unsigned long page, unsigned long pages)
 {
