@@ -45,12 +45,13 @@ static void exmem_test_open(struct exmem_test_creator *creator)
 static void exmem_test_expect_charged(struct kunit *test, struct exmem_test_creator *creator,
 				      long nr)
 {
-	u64 in_cgroup = IS_ENABLED(CONFIG_CGROUP_MISC) ? nr << PAGE_SHIFT : 0;
-
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&creator->account.nr_pages), nr);
 	KUNIT_EXPECT_EQ(test, get_rlimit_value(&creator->ucounts, UCOUNT_RLIMIT_MEMLOCK), nr);
 	KUNIT_EXPECT_EQ(test, get_rlimit_value(&creator->owner, UCOUNT_RLIMIT_MEMLOCK), nr);
-	KUNIT_EXPECT_EQ(test, misc_cg_res_total_usage(MISC_CG_RES_EXMEM), in_cgroup);
+#ifdef CONFIG_CGROUP_MISC
+	KUNIT_EXPECT_EQ(test, atomic64_read(&creator->account.cgroup->res[MISC_CG_RES_EXMEM].usage),
+			nr << PAGE_SHIFT);
+#endif
 }
 
 static void exmem_test_creators_limit(struct kunit *test)
