@@ -204,7 +204,7 @@ static int exmem_test_object_init(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, exmem_test_in_use(), 0);
 	file = kunit_kzalloc(test, sizeof(*file), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, file);
-	file->f_cred = current_cred();
+	file->f_cred = get_current_cred();
 	test->priv = exmem_object_create(false);
 	KUNIT_ASSERT_NOT_NULL(test, test->priv);
 	exmem_object_attach(test->priv, file, "kunit");
@@ -213,8 +213,14 @@ static int exmem_test_object_init(struct kunit *test)
 
 static void exmem_test_object_exit(struct kunit *test)
 {
-	if (test->priv)
-		exmem_object_destroy(test->priv);
+	struct exmem_object *obj = test->priv;
+	struct file *file;
+
+	if (obj) {
+		file = obj->account.file;
+		exmem_object_destroy(obj);
+		put_cred(file->f_cred);
+	}
 	KUNIT_EXPECT_EQ(test, exmem_test_in_use(), 0);
 }
 
