@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * RLIMIT_MEMLOCK: exclusive memory is charged to the user who allocates it, until it is freed,
- * even by another user.
+ * RLIMIT_MEMLOCK: the creator of an object pays for all its pages, whoever maps them, until
+ * they are freed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
 
-#define NEED_DEVICE_FIXTURE
-#include "fixtures.h"
+#include "actor.h"
+#include "../kselftest_harness.h"
 
+/* Two users, and their limit: 8 MiB, as it is by default. */
 #define USER	4711
-#define LIMIT	1000
+#define OTHER	4712
+#define LIMIT	2048
 
 FIXTURE(charge)
 {
+	struct actor user, other, root;
 	long usable;
 };
 
@@ -29,35 +32,38 @@ FIXTURE_VARIANT_ADD(charge, device) { .front = EXMEM_FRONT_DEVICE };
 FIXTURE_VARIANT_ADD(charge, map_exclusive) { .front = EXMEM_FRONT_MMAP };
 FIXTURE_VARIANT_ADD(charge, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
 
-/* With 0 as @saved the process can become root again. */
-static void become(uid_t user, uid_t saved)
+/* Lock a new segment in memory: pages. Returns its ID. */
+static long act_shm_lock(const long *arg)
 {
-	struct rlimit limit = { LIMIT * PAGE, LIMIT * PAGE };
+	int id = shmget(IPC_PRIVATE, arg[0] * PAGE, IPC_CREAT | 0600), error;
 
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(user, user, saved))
-		_exit(99);
+	if (id < 0)
+		return -errno;
+	if (!shmctl(id, SHM_LOCK, NULL))
+		return id;
+	error = -errno;
+	shmctl(id, IPC_RMID, NULL);
+	return error;
 }
 
-static void become_user(void)
+static bool can_lock(long pages)
 {
-	become(USER, USER);
+	long id = act_shm_lock(&pages);
+
+	return id >= 0 && !shmctl(id, IPC_RMID, NULL);
 }
 
-static bool can_allocate(long pages)
-{
-	void *p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, pages * PAGE, PROT_READ);
-
-	return p != MAP_FAILED && !munmap(p, pages * PAGE);
-}
-
-/* Find the number of pages charged to the caller: the limit less what it can allocate. */
+/*
+ * Find the number of pages charged to the caller: the limit less what it can lock. SHM_LOCK is
+ * charged to the same counter, and allocates no pages.
+ */
 static long probe_charged(void)
 {
 	long low = 0, high = LIMIT + 1, mid;
 
 	while (high - low > 1) {
 		mid = (low + high) / 2;
-		if (can_allocate(mid))
+		if (can_lock(mid))
 			low = mid;
 		else
 			high = mid;
@@ -65,27 +71,29 @@ static long probe_charged(void)
 	return LIMIT - low;
 }
 
-/* The pages charged to a user: 0 to LIMIT, or -1, or -2 if they are below 0. */
+/* The pages charged to the caller: 0 to LIMIT, or -1 if they are below 0. */
+static long act_probe(const long *arg)
+{
+	(void)arg;
+	return can_lock(LIMIT + 1) ? -1 : probe_charged();
+}
+
+/* Start an actor that is the user and has the limit. */
+static bool user_start(struct actor *actor, uid_t user)
+{
+	return actor_start(actor) > 0 && set_memlock(actor->pid, LIMIT * PAGE) &&
+	       !ask(actor, act_become, user);
+}
+
 static long charged_to(uid_t user)
 {
-	long value = -1;
-	int fds[2];
-	pid_t pid;
+	struct actor probe;
+	long charged = -2;
 
-	if (pipe(fds))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		become(user, user);
-		value = can_allocate(LIMIT + 1) ? -2 : probe_charged();
-		_exit(write(fds[1], &value, sizeof(value)) < 0);
-	}
-	close(fds[1]);
-	if (read(fds[0], &value, sizeof(value)) != sizeof(value))
-		value = -1;
-	close(fds[0]);
-	waitpid(pid, NULL, 0);
-	return value;
+	if (user_start(&probe, user))
+		charged = ask(&probe, act_probe);
+	actor_stop(&probe);
+	return charged;
 }
 
 static long charged(void)
@@ -95,348 +103,726 @@ static long charged(void)
 
 FIXTURE_SETUP(charge)
 {
-	const char *missing = exmem_front_missing(variant->front, 2 * LIMIT);
+	const char *missing = exmem_front_missing(variant->front, 5 * LIMIT);
 
+	if (!missing && access("/proc/sysvipc/shm", F_OK))
+		missing = "needs CONFIG_SYSVIPC";
 	if (missing)
 		SKIP(return, "%s", missing);
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
-	ASSERT_EQ(charged(), 0);
+	ASSERT_EQ(charged_to(USER), 0);
+	ASSERT_EQ(charged_to(OTHER), 0);
 	chmod(EXMEM_DEV, 0666);
+	ASSERT_TRUE(user_start(&self->user, USER));
+	ASSERT_TRUE(user_start(&self->other, OTHER));
+	ASSERT_GT(actor_start(&self->root), 0);
 }
 
 FIXTURE_TEARDOWN(charge)
 {
+	actor_stop(&self->user);
+	actor_stop(&self->other);
+	actor_stop(&self->root);
 	chmod(EXMEM_DEV, 0600);
+}
+
+/* Everything is freed once the actors are gone. */
+static void expect_nothing_left(struct __test_metadata *_metadata, FIXTURE_DATA(charge) * self)
+{
+	actor_stop(&self->user);
+	actor_stop(&self->other);
+	actor_stop(&self->root);
+	EXPECT_EQ(charged_to(USER), 0);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	EXPECT_EQ(used(), 0);
 }
 
 TEST_F(charge, limit)
 {
-	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
-	int fd = open_front(17), status;
-	pid_t pid = fork();
+	struct actor *user = &self->user;
 
-	if (!pid) {
-		/* CAP_IPC_LOCK exempts from the limit. */
-		setrlimit(RLIMIT_MEMLOCK, &limit);
-		if (map_front(fd, 17) == MAP_FAILED)
-			_exit(1);
-		_exit(0);
-	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
-	close(fd);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(used(), 0);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(used(), LIMIT);
+	EXPECT_EQ(charged(), LIMIT);
+	/* The limit is the user's, not one object's. */
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(used(), LIMIT);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	expect_nothing_left(_metadata, self);
+}
 
-	fd = open_front(17);
-	pid = fork();
-	if (!pid) {
-		setrlimit(RLIMIT_MEMLOCK, &limit);
-		if (setresuid(4711, 4711, 4711) || map_front(fd, 17) != MAP_FAILED ||
-		    errno != EAGAIN || used())
-			_exit(1);
-		if (map_front(fd, 16) == MAP_FAILED)
-			_exit(2);
-		_exit(0);
+/* Holes on both sides of pages, and too much in all: nothing is kept. */
+TEST_F(charge, failing_request_keeps_nothing)
+{
+	struct actor *user = &self->user;
+
+	if (!has_fd()) {
+		EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+		EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), -EAGAIN);
+		EXPECT_EQ(charged(), LIMIT);
+		return;
 	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
+	ASSERT_EQ(ask(user, act_open, variant->front, LIMIT + 1), 0);
+	ASSERT_EQ(ask(user, act_map_part, 200, 100), 0);
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(used(), 100);
+	EXPECT_EQ(charged(), 100);
+	/* What the object has already is not charged again. */
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	expect_nothing_left(_metadata, self);
+}
+
+/* CAP_IPC_LOCK of the creator exempts it from the limit, but its pages count. */
+TEST_F(charge, capability)
+{
+	struct actor capable;
+
+	ASSERT_GT(actor_start(&capable), 0);
+	ASSERT_TRUE(set_memlock(capable.pid, 16 * PAGE));
+	ASSERT_EQ(ask(&capable, act_become_capable, USER, CAP_IPC_LOCK), 0);
+	ASSERT_EQ(ask(&capable, act_open_and_map, variant->front, 600), 0);
+	EXPECT_EQ(charged(), 600);
+	EXPECT_EQ(ask(&capable, act_open_and_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(used(), LIMIT + 600);
+	EXPECT_EQ(charged(), LIMIT);
+	EXPECT_EQ(ask(&self->user, act_open_and_map, variant->front, 1), -EAGAIN);
+
+	/* The object stays exempt, also without the capability. A new one is not. */
+	ASSERT_EQ(ask(&capable, act_drop_caps), 0);
+	if (variant->front == EXMEM_FRONT_DEVICE)
+		EXPECT_EQ(ask(&capable, act_map_part, LIMIT, 10), 0);
+	EXPECT_EQ(ask(&capable, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(used(), LIMIT + 600 + (variant->front == EXMEM_FRONT_DEVICE ? 10 : 0));
+	actor_stop(&capable);
+	expect_nothing_left(_metadata, self);
+}
+
+TEST_F(charge, capability_of_others)
+{
+	struct actor *user = &self->user, again;
+
+	/* No other capability exempts. */
+	ASSERT_GT(actor_start(&again), 0);
+	ASSERT_TRUE(set_memlock(again.pid, LIMIT * PAGE));
+	ASSERT_EQ(ask(&again, act_become_capable, USER, CAP_SYS_RESOURCE), 0);
+	EXPECT_EQ(ask(&again, act_open_and_map, variant->front, LIMIT + 1), -EAGAIN);
+	actor_stop(&again);
+	if (!has_fd())
+		return;
+
+	/* Neither who maps an object exempts it, nor what its creator becomes. */
+	ASSERT_EQ(ask(user, act_open, variant->front, LIMIT + 1), 0);
+	ASSERT_TRUE(pass_object(user, &self->root));
+	EXPECT_EQ(ask(&self->root, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	ASSERT_GT(actor_start(&again), 0);
+	ASSERT_TRUE(set_memlock(again.pid, LIMIT * PAGE));
+	ASSERT_EQ(ask(&again, act_become_for_now, USER), 0);
+	ASSERT_EQ(ask(&again, act_open, variant->front, LIMIT + 1), 0);
+	ASSERT_EQ(ask(&again, act_become_root_again), 0);
+	EXPECT_EQ(ask(&again, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(used(), 0);
+	EXPECT_EQ(ask(&again, act_map, variant->front, LIMIT), 0);
+	actor_stop(&again);
+
+	/* An object of root's stays exempt, whoever maps it. */
+	ASSERT_EQ(ask(&self->root, act_open, variant->front, LIMIT + 1), 0);
+	ASSERT_TRUE(pass_object(&self->root, user));
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), 0);
+	EXPECT_EQ(charged(), 0);
+	expect_nothing_left(_metadata, self);
+}
+
+/* RLIMIT_MEMLOCK counts as it was when the object was created. */
+TEST_F(charge, limit_at_creation)
+{
+	struct actor *user = &self->user, *other = &self->other;
+
+	if (!has_fd())
+		SKIP(return, "the object is created and mapped by one call");
+	ASSERT_EQ(ask(user, act_open, variant->front, LIMIT + 1), 0);
+	ASSERT_TRUE(set_memlock(user->pid, RLIM_INFINITY));
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(used(), 0);
+	ASSERT_TRUE(set_memlock(user->pid, PAGE));
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, 1), -EAGAIN);
+
+	/* Nor does the limit of who maps the object count. */
+	ASSERT_TRUE(set_memlock(other->pid, PAGE));
+	ASSERT_TRUE(set_memlock(self->root.pid, PAGE));
+	ASSERT_TRUE(set_memlock(user->pid, 3 * LIMIT * PAGE));
+	ASSERT_EQ(ask(user, act_open, variant->front, LIMIT), 0);
+	ASSERT_TRUE(pass_object(user, other));
+	EXPECT_EQ(ask(other, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(used(), 2 * LIMIT);
+	expect_nothing_left(_metadata, self);
+}
+
+TEST_F(charge, no_limit)
+{
+	ASSERT_TRUE(set_memlock(self->user.pid, RLIM_INFINITY));
+	EXPECT_EQ(ask(&self->user, act_open_and_map, variant->front, 2 * LIMIT), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	expect_nothing_left(_metadata, self);
+}
+
+TEST_F(charge, limit_of_no_page)
+{
+	ASSERT_TRUE(set_memlock(self->user.pid, PAGE - 1));
+	EXPECT_EQ(ask(&self->user, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(used(), 0);
 }
 
 /* The ways in which a process of the user stops using its pages. */
 enum way {
 	WAY_UNMAP_CLOSE,
 	WAY_CLOSE_UNMAP,
+	WAY_REPLACED,
 	WAY_EXIT,
 	WAY_KILL,
 	WAY_EXEC,
-	WAY_REPLACED,
 	WAY_NEW_USER,
-	WAY_FAILED,
 	WAYS,
 };
 
-static void end_by(enum way way, char *p, long pages, int fd)
+/* Returns true if the actor is still there, but its pages are not. */
+static bool end_by(enum way way, struct actor *user, long pages)
 {
-	switch (way) {
-	case WAY_UNMAP_CLOSE:
-		munmap(p, pages * PAGE);
-		close(fd);
-		break;
-	case WAY_CLOSE_UNMAP:
-		close(fd);
-		munmap(p, pages * PAGE);
-		break;
-	case WAY_KILL:
-		kill(getpid(), SIGKILL);
-		break;
-	case WAY_EXEC:
-		execl("/bin/true", "true", NULL);
-		_exit(1);
-	case WAY_NEW_USER:
-		if (seteuid(0) || setresuid(USER + 1, USER + 1, USER + 1))
-			_exit(4);
-		munmap(p, pages * PAGE);
-		close(fd);
-		break;
-	case WAY_REPLACED:
-		mmap(p, pages * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-		close(fd);
-		break;
-	default:
-		break;
+	if (way == WAY_UNMAP_CLOSE)
+		ask(user, act_unmap, 0, pages);
+	if (way == WAY_REPLACED)
+		ask(user, act_replace, pages);
+	if (way == WAY_NEW_USER) {
+		ask(user, act_become_root_again);
+		ask(user, act_become, OTHER);
 	}
+	if (way == WAY_EXEC)
+		ask(user, act_exec);
+	if (way <= WAY_REPLACED)
+		ask(user, act_close);
+	if (way == WAY_CLOSE_UNMAP)
+		ask(user, act_unmap, 0, pages);
+	return way <= WAY_REPLACED;
+}
+
+/* A user, or for the way that needs it, a process that is going to be another user. */
+static bool start_for(enum way way, struct actor *user)
+{
+	if (way != WAY_NEW_USER)
+		return user_start(user, USER);
+	return actor_start(user) > 0 && set_memlock(user->pid, LIMIT * PAGE) &&
+	       !ask(user, act_become_for_now, USER);
 }
 
 TEST_F(charge, freed_in_every_way)
 {
-	int status, way;
-	pid_t pid;
+	struct actor *user = &self->user;
+	int way, i;
 
+	actor_stop(user);
 	for (way = 0; way < WAYS; way++) {
-		pid = fork();
-		if (!pid) {
-			int fd = open_front(LIMIT + 1);
-			char *p;
-
-			become(USER, way == WAY_NEW_USER ? 0 : USER);
-			p = map_front(fd, 100);
-			if (p == MAP_FAILED || probe_charged() != 100)
-				_exit(1);
-			if (way == WAY_FAILED && map_front(fd, LIMIT + 1) != MAP_FAILED)
-				_exit(2);
-			end_by(way, p, 100, fd);
-			/* These ways uncharge the pages before the process ends. */
-			if ((way <= WAY_CLOSE_UNMAP || way == WAY_REPLACED) && probe_charged())
-				_exit(3);
-			_exit(0);
-		}
-		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		EXPECT_EQ(status, way == WAY_KILL ? SIGKILL : 0);
-		EXPECT_EQ(charged(), 0);
-		EXPECT_EQ(charged_to(USER + 1), 0);
-		EXPECT_EQ(exmem_free(), self->usable);
+		TH_LOG("way %d", way);
+		ASSERT_TRUE(start_for(way, user));
+		ASSERT_EQ(ask(user, act_open_and_map, variant->front, 100), 0);
+		EXPECT_EQ(charged(), 100);
+		if (end_by(way, user, 100))
+			EXPECT_EQ(charged(), 0);
+		if (way == WAY_NEW_USER)
+			EXPECT_EQ(charged(), 100);
+		/* exec() has closed the socket, and not yet unmapped its memory. */
+		for (i = 0; way == WAY_EXEC && used() && i < 3000; i++)
+			usleep(10000);
+		if (way == WAY_EXEC)
+			EXPECT_EQ(charged(), 0);
+		actor_end(user, way == WAY_KILL || way == WAY_EXEC);
+		EXPECT_EQ(charged_to(USER), 0);
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(used(), 0);
 	}
+}
+
+TEST_F(charge, freed_many_times)
+{
+	struct actor *user = &self->user;
+	int i;
+
+	ASSERT_TRUE(set_memlock(user->pid, 16 * PAGE));
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(ask(user, act_open_and_map, variant->front, 16), 0);
+		if (has_fd())
+			ASSERT_EQ(ask(user, act_close), 0);
+		ASSERT_EQ(ask(user, act_open_and_map, variant->front, 1), -EAGAIN);
+		if (has_fd())
+			ASSERT_EQ(ask(user, act_close), 0);
+		ASSERT_EQ(ask(user, act_unmap, 0, 16), 0);
+		ASSERT_EQ(used(), 0);
+	}
+	EXPECT_EQ(charged(), 0);
 }
 
 /* Pages that are freed are uncharged; the others are not. */
 TEST_F(charge, partly_freed)
 {
-	int status;
-	pid_t pid = fork();
+	struct actor *user = &self->user;
 
-	if (!pid) {
-		int fd = open_front(100);
-		char *p;
-
-		become_user();
-		p = map_front(fd, 100);
-		if (p == MAP_FAILED || munmap(p + 30 * PAGE, 7 * PAGE))
-			_exit(1);
-		if (probe_charged() != (has_fd() ? 100 : 93))
-			_exit(2);
-		if (variant->front == EXMEM_FRONT_DEVICE &&
-		    (exmem_punch_hole(fd, 10, 30) || probe_charged() != 70))
-			_exit(3);
-		/* Mapping pages again charges nothing. */
-		if (has_fd() && map_front(fd, 10) == MAP_FAILED)
-			_exit(4);
-		_exit(has_fd() &&
-		      probe_charged() != (variant->front == EXMEM_FRONT_DEVICE ? 70 : 100));
-	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
-	EXPECT_EQ(charged(), 0);
+	ASSERT_EQ(ask(user, act_open_and_map, variant->front, 100), 0);
+	ASSERT_EQ(ask(user, act_unmap, 30, 7), 0);
+	EXPECT_EQ(charged(), has_fd() ? 100 : 93);
+	/* Mapping pages again charges nothing. */
+	if (has_fd())
+		EXPECT_EQ(ask(user, act_map, variant->front, 100), 0);
+	EXPECT_EQ(charged(), has_fd() ? 100 : 93);
+	if (has_fd())
+		ASSERT_EQ(ask(user, act_close), 0);
+	EXPECT_EQ(charged(), has_fd() ? 100 : 93);
+	expect_nothing_left(_metadata, self);
 }
 
-/* The user allocates pages of root's object, and root closes it last. */
-TEST_F(charge, last_closed_by_another)
+/* A hole is uncharged once, at once, also if it is another process that punches it. */
+TEST_F(charge, punch_hole)
 {
-	int fd = open_front(100), status;
-	pid_t pid;
-	char *p;
+	struct actor *user = &self->user;
 
-	pid = fork();
-	if (!pid) {
-		become_user();
-		_exit(map_front(fd, 50) == MAP_FAILED || probe_charged() != 50);
-	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
-	EXPECT_EQ(charged(), has_fd() ? 50 : 0);
-	/* Root allocates more, and the user is not charged for that. */
-	p = map_front(fd, 100);
-	ASSERT_NE(p, MAP_FAILED);
-	EXPECT_EQ(charged(), has_fd() ? 50 : 0);
-	close(fd);
-	EXPECT_EQ(charged(), has_fd() ? 50 : 0);
-	munmap(p, 100 * PAGE);
+	if (variant->front != EXMEM_FRONT_DEVICE)
+		SKIP(return, "no holes");
+	ASSERT_EQ(ask(user, act_open_and_map, variant->front, LIMIT), 0);
+	ASSERT_EQ(ask(user, act_map_part, LIMIT, 1), -EAGAIN);
+	ASSERT_EQ(ask(user, act_punch_hole, 5, 7), 0);
+	EXPECT_EQ(charged(), LIMIT - 7);
+	ASSERT_EQ(ask(user, act_punch_hole, 5, 7), 0);
+	EXPECT_EQ(charged(), LIMIT - 7);
+	EXPECT_EQ(ask(user, act_map_part, LIMIT, 8), -EAGAIN);
+	EXPECT_EQ(ask(user, act_map_part, LIMIT, 7), 0);
+	EXPECT_EQ(ask(user, act_map_part, 5, 1), -EAGAIN);
+	ASSERT_TRUE(pass_object(user, &self->root));
+	ASSERT_EQ(ask(&self->root, act_punch_hole, 0, LIMIT), 0);
+	EXPECT_EQ(charged(), 7);
+	ASSERT_TRUE(pass_object(user, &self->other));
+	ASSERT_EQ(ask(&self->other, act_punch_hole, 0, 2 * LIMIT), 0);
 	EXPECT_EQ(charged(), 0);
-	EXPECT_EQ(exmem_free(), self->usable);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	EXPECT_EQ(ask(&self->other, act_map_part, 0, LIMIT), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	expect_nothing_left(_metadata, self);
 }
 
-/* A process that changes its user leaves the charge with the old one. */
-TEST_F(charge, stays_with_the_user)
+/* Pages beyond the end of a file are uncharged when its size is set. */
+TEST_F(charge, truncate)
 {
-	int fd = open_front(100), go[2], ready[2], status;
-	pid_t pid;
-	char c;
+	struct actor *user = &self->user;
 
-	ASSERT_EQ(pipe(go), 0);
-	ASSERT_EQ(pipe(ready), 0);
-	pid = fork();
-	if (!pid) {
-		close(go[1]);
-		if (setresuid(USER, USER, 0) || map_front(fd, 60) == MAP_FAILED || seteuid(0) ||
-		    setresuid(USER + 1, USER + 1, USER + 1))
-			_exit(1);
-		_exit(write(ready[1], "!", 1) != 1 || read(go[0], &c, 1) < 0);
-	}
-	close(ready[1]);
-	ASSERT_EQ(read(ready[0], &c, 1), 1);
-	EXPECT_EQ(charged(), 60);
-	close(go[1]);
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
-	close(fd);
-	EXPECT_EQ(charged(), 0);
+	if (variant->front != EXMEM_FRONT_SECRETMEM)
+		SKIP(return, "no size to set");
+	ASSERT_EQ(ask(user, act_open, variant->front, 0), 0);
+	ASSERT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	ASSERT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	ASSERT_TRUE(pass_object(user, &self->other));
+	ASSERT_EQ(ask(&self->other, act_truncate, 3), 0);
+	EXPECT_EQ(charged(), 3);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	expect_nothing_left(_metadata, self);
 }
 
-/* Two processes of one user share one limit. */
+/* Others map, free and close the user's object. The user pays to the end. */
+TEST_F(charge, creator_pays_for_others)
+{
+	if (!has_fd())
+		SKIP(return, "no descriptor to pass");
+	ASSERT_EQ(ask(&self->user, act_open, variant->front, 200), 0);
+	ASSERT_TRUE(pass_object(&self->user, &self->root));
+	ASSERT_TRUE(pass_object(&self->user, &self->other));
+	EXPECT_EQ(ask(&self->root, act_map, variant->front, 50), 0);
+	EXPECT_EQ(charged(), 50);
+	EXPECT_EQ(ask(&self->other, act_map, variant->front, 100), 0);
+	EXPECT_EQ(charged(), 100);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	ASSERT_EQ(ask(&self->user, act_close), 0);
+	EXPECT_EQ(charged(), 100);
+	EXPECT_EQ(ask(&self->other, act_map, variant->front, 120), 0);
+	EXPECT_EQ(charged(), 120);
+	actor_stop(&self->other);
+	EXPECT_EQ(charged(), 120);
+	ASSERT_EQ(ask(&self->root, act_close), 0);
+	EXPECT_EQ(charged(), 120);
+	ASSERT_EQ(ask(&self->root, act_unmap, 0, 50), 0);
+	EXPECT_EQ(charged(), 0);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* The creator's process ends, in every way: the object is with others, and is charged. */
+TEST_F(charge, creator_is_gone)
+{
+	struct actor *user = &self->user;
+	int way;
+
+	if (!has_fd())
+		SKIP(return, "no descriptor to pass");
+	actor_stop(user);
+	for (way = 0; way < WAYS; way++) {
+		TH_LOG("way %d", way);
+		if (way == WAY_NEW_USER)
+			continue;
+		ASSERT_TRUE(user_start(user, USER));
+		ASSERT_EQ(ask(user, act_open_and_map, variant->front, 100), 0);
+		ASSERT_TRUE(pass_object(user, &self->other));
+		end_by(way, user, 100);
+		actor_end(user, way == WAY_KILL || way == WAY_EXEC);
+		EXPECT_EQ(charged(), 100);
+		EXPECT_EQ(ask(&self->other, act_map, variant->front, 100), 0);
+		EXPECT_EQ(ask(&self->other, act_close), 0);
+		EXPECT_EQ(charged(), 100);
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(ask(&self->other, act_unmap, 0, 100), 0);
+		EXPECT_EQ(charged(), 0);
+		EXPECT_EQ(used(), 0);
+	}
+}
+
+/* A descriptor in a message that nobody has received yet. */
+TEST_F(charge, in_flight)
+{
+	int socks[2], fd;
+
+	if (!has_fd())
+		SKIP(return, "no descriptor to pass");
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
+	ASSERT_EQ(ask(&self->user, act_open_and_map, variant->front, 100), 0);
+	fd = object_of(&self->user);
+	ASSERT_TRUE(send_fd(socks[0], fd));
+	close(fd);
+	actor_kill(&self->user);
+	EXPECT_EQ(used(), 100);
+	EXPECT_EQ(charged(), 100);
+	close(socks[0]);
+	EXPECT_EQ(charged(), 100);
+	close(socks[1]);
+	EXPECT_EQ(charged(), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* A user sends more than its limit to root's service, which maps and closes it. */
+TEST_F(charge, deputy_gives_no_more)
+{
+	struct actor *user = &self->user, *service = &self->root;
+	long page;
+
+	if (!has_fd())
+		SKIP(return, "no descriptor to pass");
+	ASSERT_EQ(ask(user, act_open, variant->front, 4 * LIMIT), 0);
+	ASSERT_TRUE(pass_object(user, service));
+	EXPECT_EQ(ask(service, act_map, variant->front, 4 * LIMIT), -EAGAIN);
+	EXPECT_EQ(used(), 0);
+	for (page = 0; page < 4 * LIMIT; page += 256)
+		EXPECT_EQ(ask(service, act_map_part, page, 256), page < LIMIT ? 0 : -EAGAIN);
+	EXPECT_EQ(used(), LIMIT);
+	ASSERT_EQ(ask(service, act_close), 0);
+	actor_stop(service);
+
+	EXPECT_EQ(used(), LIMIT);
+	EXPECT_EQ(charged(), LIMIT);
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
+	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(used(), LIMIT);
+	actor_stop(user);
+	EXPECT_EQ(charged(), 0);
+	EXPECT_EQ(used(), 0);
+}
+
+/* A service that maps and closes what an attacker sent is left with nothing to pay for. */
+TEST_F(charge, deputy_pays_nothing)
+{
+	struct actor *attacker = &self->user, *service = &self->other;
+	bool mapped;
+	int i;
+
+	if (!has_fd())
+		SKIP(return, "no descriptor to pass");
+	for (i = 0; i < 2; i++) {
+		mapped = i;
+		ASSERT_EQ(ask(attacker, act_open, variant->front, LIMIT), 0);
+		if (mapped)
+			ASSERT_EQ(ask(attacker, act_map, variant->front, LIMIT), 0);
+		ASSERT_TRUE(pass_object(attacker, service));
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(ask(service, act_map, variant->front, LIMIT), 0);
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(charged_to(USER), LIMIT);
+		/* The attacker holds the pages; the service has its whole limit. */
+		EXPECT_EQ(ask(service, act_unmap, 0, LIMIT), 0);
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(ask(service, act_close), 0);
+		EXPECT_EQ(used(), LIMIT);
+		EXPECT_EQ(charged_to(OTHER), 0);
+		EXPECT_EQ(charged_to(USER), LIMIT);
+		EXPECT_EQ(ask(service, act_open_and_map, variant->front, LIMIT), 0);
+		EXPECT_EQ(ask(service, act_close), 0);
+		EXPECT_EQ(ask(service, act_unmap, 0, LIMIT), 0);
+		ASSERT_EQ(ask(attacker, act_close), 0);
+		if (mapped)
+			ASSERT_EQ(ask(attacker, act_unmap, 0, LIMIT), 0);
+		EXPECT_EQ(charged_to(USER), 0);
+	}
+	expect_nothing_left(_metadata, self);
+}
+
+TEST_F(charge, fork)
+{
+	struct actor *user = &self->user;
+
+	ASSERT_EQ(ask(user, act_open_and_map, variant->front, 100), 0);
+	ASSERT_GT(ask(user, act_start_child), 0);
+	/* Both have it, or only the parent; in either case it is charged once. */
+	EXPECT_EQ(charged(), 100);
+	if (has_fd()) {
+		EXPECT_EQ(ask_child(user, 0, act_map, variant->front, 100), 0);
+		EXPECT_EQ(charged(), 100);
+		ASSERT_EQ(ask(user, act_close), 0);
+	}
+	ASSERT_EQ(ask(user, act_unmap, 0, 100), 0);
+	EXPECT_EQ(charged(), has_fd() ? 100 : 0);
+	/* One limit for both. */
+	EXPECT_EQ(ask_child(user, 0, act_open_and_map, variant->front, LIMIT - 100), 0);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, 101), -EAGAIN);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, 100), has_fd() ? -EAGAIN : 0);
+	expect_nothing_left(_metadata, self);
+}
+
+/* A child of another user maps an object that its parent created. */
+TEST_F(charge, child_of_another_user)
+{
+	struct actor parent;
+
+	if (!has_fd())
+		SKIP(return, "no descriptor to inherit");
+	ASSERT_GT(actor_start(&parent), 0);
+	ASSERT_TRUE(set_memlock(parent.pid, LIMIT * PAGE));
+	ASSERT_EQ(ask(&parent, act_become_for_now, USER), 0);
+	ASSERT_EQ(ask(&parent, act_open, variant->front, 2 * LIMIT), 0);
+	ASSERT_EQ(ask(&parent, act_become_root_again), 0);
+	ASSERT_GT(ask(&parent, act_start_child), 0);
+	ASSERT_EQ(ask_child(&parent, 0, act_become, OTHER), 0);
+	EXPECT_EQ(ask_child(&parent, 0, act_map_part, 0, LIMIT + 1), -EAGAIN);
+	EXPECT_EQ(ask_child(&parent, 0, act_map_part, 0, 300), 0);
+	EXPECT_EQ(charged(), 300);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	actor_stop(&parent);
+	expect_nothing_left(_metadata, self);
+}
+
+/* A process that changes its user after open() leaves the charge with the old one. */
+TEST_F(charge, setuid_after_open)
+{
+	struct actor process;
+
+	ASSERT_GT(actor_start(&process), 0);
+	ASSERT_TRUE(set_memlock(process.pid, LIMIT * PAGE));
+	ASSERT_EQ(ask(&process, act_become_for_now, USER), 0);
+	ASSERT_EQ(ask(&process, act_open_and_map, variant->front, 60), 0);
+	ASSERT_EQ(ask(&process, act_become_root_again), 0);
+	ASSERT_EQ(ask(&process, act_become, OTHER), 0);
+	EXPECT_EQ(charged_to(USER), 60);
+	EXPECT_EQ(charged_to(OTHER), 0);
+	/* Also for what it allocates from now on. */
+	if (variant->front == EXMEM_FRONT_DEVICE) {
+		EXPECT_EQ(ask(&process, act_map_part, 60, LIMIT), -EAGAIN);
+		EXPECT_EQ(ask(&process, act_map_part, 60, LIMIT - 60), 0);
+		EXPECT_EQ(charged_to(USER), LIMIT);
+		EXPECT_EQ(charged_to(OTHER), 0);
+	}
+	/* Its new objects are the new user's. */
+	EXPECT_EQ(ask(&process, act_open_and_map, variant->front, 70), 0);
+	EXPECT_EQ(charged_to(OTHER), 70);
+	actor_stop(&process);
+	expect_nothing_left(_metadata, self);
+}
+
+/* Two processes of one user share one limit, and a killed one leaves its part. */
 TEST_F(charge, one_limit_for_a_user)
 {
-	int ready[2], status;
-	pid_t pid;
-	char c;
+	struct actor second;
 
-	ASSERT_EQ(pipe(ready), 0);
-	pid = fork();
-	if (!pid) {
-		become_user();
-		if (map_front(open_front(LIMIT), 600) == MAP_FAILED)
-			_exit(1);
-		c = write(ready[1], "!", 1);
-		pause();
-	}
-	ASSERT_EQ(read(ready[0], &c, 1), 1);
-	EXPECT_EQ(charged(), 600);
-	kill(pid, SIGKILL);
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_TRUE(user_start(&second, USER));
+	ASSERT_EQ(ask(&self->user, act_open_and_map, variant->front, 1500), 0);
+	EXPECT_EQ(ask(&second, act_open_and_map, variant->front, 549), -EAGAIN);
+	EXPECT_EQ(ask(&second, act_open_and_map, variant->front, 548), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	actor_kill(&self->user);
+	EXPECT_EQ(charged(), 548);
+	EXPECT_EQ(ask(&second, act_open_and_map, variant->front, 1500), 0);
+	actor_kill(&second);
 	EXPECT_EQ(charged(), 0);
+	EXPECT_EQ(used(), 0);
 }
 
-static void become_nobody(void)
+static long act_shm_remove(const long *arg)
 {
-	if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
-		_exit(99);
+	return act_result(shmctl(arg[0], IPC_RMID, NULL));
 }
 
-static int wait_status(pid_t pid)
+/* SHM_LOCK counts against the same limit. */
+TEST_F(charge, shared_with_shm_lock)
 {
-	int status;
+	struct actor *user = &self->user;
+	long id = ask(user, act_shm_lock, 100);
 
-	if (waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+	ASSERT_GE(id, 0);
+	EXPECT_EQ(charged(), 100);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, LIMIT - 99), -EAGAIN);
+	EXPECT_EQ(ask(user, act_open_and_map, variant->front, LIMIT - 100), 0);
+	EXPECT_EQ(ask(user, act_shm_lock, 1), -ENOMEM);
+	ASSERT_EQ(ask(user, act_shm_remove, id), 0);
+	EXPECT_EQ(charged(), LIMIT - 100);
+	EXPECT_EQ(ask(user, act_shm_lock, 101), -ENOMEM);
+	id = ask(user, act_shm_lock, 100);
+	EXPECT_GE(id, 0);
+	ask(user, act_shm_remove, id);
+	expect_nothing_left(_metadata, self);
 }
 
-TEST_F(device, limit_spans_objects)
-{
-	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
-	int other;
-	char *p;
-	pid_t pid = fork();
+/* Subordinate user IDs, as in /etc/subuid. */
+#define SUBUIDS		65536
+#define FIRST_SUBUID	100000
 
-	if (pid) {
-		ASSERT_EQ(wait_status(pid), 0);
-		close(self->fd);
-		EXPECT_EQ(exmem_free(), self->usable);
-		return;
+/*
+ * Let the user's actor make a user namespace, in which its children can be any of 65536 users.
+ * Without a limit of its own on those: what binds is the limit of who made the namespace.
+ */
+static bool enter_namespace(const struct actor *user)
+{
+	const long map[ACT_ARGS] = { user->pid, FIRST_SUBUID, SUBUIDS };
+
+	return !ask(user, act_unshare_user) && !act_map_ids(map) &&
+	       set_memlock(user->pid, RLIM_INFINITY);
+}
+
+static bool have_namespaces(void)
+{
+	return !access("/proc/self/ns/user", F_OK);
+}
+
+/* All the user IDs in a user's namespace together have no more than the user. */
+TEST_F(charge, namespace)
+{
+	static const int subuids[] = { 0, 1, 4711, 65535, 2, 1000, 30000, 65534 };
+	struct actor *user = &self->user;
+	int i;
+
+	if (!have_namespaces())
+		SKIP(return, "needs CONFIG_USER_NS");
+	ASSERT_TRUE(enter_namespace(user));
+	for (i = 0; i < (int)ARRAY_SIZE(subuids); i++) {
+		ASSERT_GT(ask(user, act_start_child), 0);
+		ASSERT_EQ(ask_child(user, i, act_become, subuids[i]), 0);
+		EXPECT_EQ(ask_child(user, i, act_open_and_map, variant->front, LIMIT + 1), -EAGAIN);
 	}
+	for (i = 0; i < (int)ARRAY_SIZE(subuids); i++)
+		EXPECT_EQ(ask_child(user, i, act_open_and_map, variant->front, LIMIT / 4),
+			  i < 4 ? 0 : -EAGAIN);
+	EXPECT_EQ(ask_child(user, 7, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(used(), LIMIT);
+	/* To the outside, all of it is the user's. */
+	EXPECT_EQ(charged(), LIMIT);
+	EXPECT_EQ(charged_to(FIRST_SUBUID), 0);
 
-	other = open(EXMEM_DEV, O_RDWR);
-	setrlimit(RLIMIT_MEMLOCK, &limit);
-	become_nobody();
-	if (exmem_map(self->fd, 17, 0) != MAP_FAILED || errno != EAGAIN)
-		_exit(1);
-	if (exmem_free() != self->usable)
-		_exit(2);
-	p = exmem_map(self->fd, 10, 0);
-	if (p == MAP_FAILED)
-		_exit(3);
-	/* The limit is the user's, not one object's. */
-	if (exmem_map(other, 7, 0) != MAP_FAILED || errno != EAGAIN)
-		_exit(4);
-	if (exmem_free() != self->usable - 10)
-		_exit(5);
-	/* Mapping pages again charges nothing. */
-	if (exmem_map(self->fd, 10, 0) == MAP_FAILED)
-		_exit(6);
-	/* Holes on both sides, and too much in all: nothing is kept. */
-	if (exmem_map(other, 2, 2) == MAP_FAILED)
-		_exit(7);
-	if (exmem_map(other, 9, 0) != MAP_FAILED || errno != EAGAIN)
-		_exit(8);
-	if (exmem_free() != self->usable - 12)
-		_exit(9);
-	close(other);
-	_exit(0);
+	/* What one frees, another can get. */
+	if (has_fd())
+		ASSERT_EQ(ask_child(user, 1, act_close), 0);
+	ASSERT_EQ(ask_child(user, 1, act_unmap, 0, LIMIT / 4), 0);
+	EXPECT_EQ(charged(), LIMIT / 4 * 3);
+	EXPECT_EQ(ask_child(user, 6, act_open_and_map, variant->front, LIMIT / 4 + 1), -EAGAIN);
+	EXPECT_EQ(ask_child(user, 6, act_open_and_map, variant->front, LIMIT / 4), 0);
+	EXPECT_EQ(charged(), LIMIT);
+	expect_nothing_left(_metadata, self);
 }
 
-/* Pages are uncharged when the last descriptor or mapping goes, every time. */
-TEST_F(device, uncharged_every_time)
+/* The user itself, outside and with other objects, is bound by the same sum. */
+TEST_F(charge, namespace_and_outside)
 {
-	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
-	pid_t pid = fork();
-	int i, fd;
-	char *p;
+	struct actor *user = &self->user, outside;
 
-	if (pid) {
-		EXPECT_EQ(wait_status(pid), 0);
-		ASSERT_EQ(fchmod(self->fd, 0600), 0);
-		return;
-	}
-
-	if (fchmod(self->fd, 0666))
-		_exit(9);
-	setrlimit(RLIMIT_MEMLOCK, &limit);
-	become_nobody();
-	for (i = 0; i < 100; i++) {
-		fd = open(EXMEM_DEV, O_RDWR);
-		p = exmem_map(fd, 16, 0);
-		if (fd < 0 || p == MAP_FAILED)
-			_exit(1);
-		close(fd);
-		if (exmem_map(self->fd, 1, 0) != MAP_FAILED)
-			_exit(2);
-		munmap(p, 16 * PAGE);
-	}
-	if (exmem_map(self->fd, 16, 0) == MAP_FAILED)
-		_exit(3);
-	_exit(0);
+	if (!have_namespaces())
+		SKIP(return, "needs CONFIG_USER_NS");
+	ASSERT_TRUE(user_start(&outside, USER));
+	ASSERT_EQ(ask(&outside, act_open_and_map, variant->front, 1000), 0);
+	ASSERT_TRUE(enter_namespace(user));
+	ASSERT_GT(ask(user, act_start_child), 0);
+	ASSERT_EQ(ask_child(user, 0, act_become, 5), 0);
+	EXPECT_EQ(ask_child(user, 0, act_open_and_map, variant->front, LIMIT - 999), -EAGAIN);
+	EXPECT_EQ(ask_child(user, 0, act_open_and_map, variant->front, LIMIT - 1000), 0);
+	EXPECT_EQ(ask(&outside, act_open_and_map, variant->front, 1), -EAGAIN);
+	EXPECT_EQ(charged(), LIMIT);
+	actor_stop(&outside);
+	EXPECT_EQ(charged(), LIMIT - 1000);
+	expect_nothing_left(_metadata, self);
 }
 
-/* Pages are uncharged when the hole is punched, and only once. */
-TEST_F(device, punch_hole_uncharges)
+/* Each user ID in the namespace has its own limit, too; root of the namespace is not exempt. */
+TEST_F(charge, namespace_limits)
 {
-	struct rlimit limit = { 50 * PAGE, 50 * PAGE };
-	int status;
-	pid_t pid;
+	struct actor *user = &self->user;
+	long pid;
 
-	pid = fork();
-	if (!pid) {
-		setrlimit(RLIMIT_MEMLOCK, &limit);
-		if (setuid(12345) || exmem_map(self->fd, 50, 0) == MAP_FAILED ||
-		    exmem_map(self->fd, 1, 50) != MAP_FAILED || errno != EAGAIN ||
-		    exmem_punch_hole(self->fd, 5, 7) || exmem_map(self->fd, 8, 50) != MAP_FAILED ||
-		    exmem_map(self->fd, 7, 50) == MAP_FAILED ||
-		    exmem_map(self->fd, 1, 60) != MAP_FAILED ||
-		    exmem_punch_hole(self->fd, 0, 100) ||
-		    exmem_map(self->fd, 50, 100) == MAP_FAILED)
-			_exit(1);
-		_exit(0);
-	}
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
+	if (!have_namespaces())
+		SKIP(return, "needs CONFIG_USER_NS");
+	ASSERT_TRUE(enter_namespace(user));
+	pid = ask(user, act_start_child);
+	ASSERT_GT(pid, 0);
+	ASSERT_EQ(ask_child(user, 0, act_become, 0), 0);
+	ASSERT_TRUE(set_memlock(pid, 100 * PAGE));
+	EXPECT_EQ(ask_child(user, 0, act_open_and_map, variant->front, 101), -EAGAIN);
+	EXPECT_EQ(ask_child(user, 0, act_open_and_map, variant->front, 100), 0);
+	EXPECT_EQ(charged(), 100);
+	expect_nothing_left(_metadata, self);
+}
+
+/* In the user's namespace, a user with a lower limit makes another. */
+TEST_F(charge, nested_namespaces)
+{
+	struct actor *user = &self->user;
+	long pid;
+
+	if (!have_namespaces())
+		SKIP(return, "needs CONFIG_USER_NS");
+	ASSERT_TRUE(enter_namespace(user));
+	/* Child 0 makes the inner namespace, and child 1 stays in the outer one. */
+	pid = ask(user, act_start_child);
+	ASSERT_GT(pid, 0);
+	ASSERT_EQ(ask_child(user, 0, act_become, 0), 0);
+	ASSERT_TRUE(set_memlock(pid, 400 * PAGE));
+	ASSERT_EQ(ask_child(user, 0, act_unshare_user), 0);
+	ASSERT_EQ(ask(user, act_map_ids, pid, 1000, 1000), 0);
+	ASSERT_TRUE(set_memlock(pid, RLIM_INFINITY));
+	ASSERT_GT(ask_child(user, 0, act_start_child), 0);
+	ASSERT_GT(ask_child(user, 0, act_start_child), 0);
+	ASSERT_EQ(ask_child(user, 0, act_by_child, 0, (long)act_become, 0), 0);
+	ASSERT_EQ(ask_child(user, 0, act_by_child, 1, (long)act_become, 999), 0);
+	ASSERT_GT(ask(user, act_start_child), 0);
+	ASSERT_EQ(ask_child(user, 1, act_become, 7), 0);
+
+#define ask_inner(nr, pages)								\
+	ask_child(user, 0, act_by_child, nr, (long)act_open_and_map, variant->front, pages)
+	/* The sum of the inner one's users is bounded by who made it. */
+	EXPECT_EQ(ask_inner(0, 401), -EAGAIN);
+	EXPECT_EQ(ask_inner(0, 300), 0);
+	EXPECT_EQ(ask_inner(1, 101), -EAGAIN);
+	EXPECT_EQ(ask_inner(1, 60), 0);
+	EXPECT_EQ(charged(), 360);
+	/* And the sum of all by who made the outer one. */
+	EXPECT_EQ(ask_child(user, 1, act_open_and_map, variant->front, LIMIT - 359), -EAGAIN);
+	EXPECT_EQ(ask_child(user, 1, act_open_and_map, variant->front, LIMIT - 360), 0);
+	EXPECT_EQ(ask_inner(1, 1), -EAGAIN);
+	EXPECT_EQ(used(), LIMIT);
+	EXPECT_EQ(charged(), LIMIT);
+	expect_nothing_left(_metadata, self);
 }
 
 TEST_HARNESS_MAIN
