@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "exmem.h"
@@ -61,8 +62,26 @@ static bool leave_single_pages(long usable)
 }
 
 /*
- * Map @pages of @fd, or with MAP_EXCLUSIVE if @fd is -1. Then free all but two. The limit is
- * exact: if any page of an earlier victim is still charged, mmap() fails.
+ * Open the device as the user, who is going to pay. The limit is exact: if any page of an
+ * earlier victim is still charged, mmap() fails.
+ */
+static int open_as_user(long pages)
+{
+	struct rlimit limit = { pages * PAGE, pages * PAGE };
+	int fd;
+
+	if (chmod(EXMEM_DEV, 0666) || setrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    setresuid(USER, USER, 0))
+		return -1;
+	fd = open(EXMEM_DEV, O_RDWR);
+	if (setresuid(0, 0, 0) || chmod(EXMEM_DEV, 0600))
+		return -1;
+	return fd;
+}
+
+/*
+ * Map @pages of @fd, or with MAP_EXCLUSIVE if @fd is -1. Then free all but two. This limit is
+ * exact, too.
  */
 static void be_victim(struct progress *progress, int fd, long pages)
 {
@@ -123,7 +142,7 @@ TEST_F_TIMEOUT(killed, mmap_device, 300)
 
 	ASSERT_TRUE(leave_single_pages(self->usable));
 	for (i = 0; i < ROUNDS; i++) {
-		fd = open(EXMEM_DEV, O_RDWR);
+		fd = open_as_user(SINGLES);
 		ASSERT_GE(fd, 0);
 		pid = start_victim(self->progress, fd, SINGLES);
 		wait_for_change(SINGLES);
@@ -172,7 +191,7 @@ TEST_F_TIMEOUT(killed, punch_hole, 300)
 	int i, fd, halfway = 0;
 
 	for (i = 0; i < ROUNDS; i++) {
-		fd = open(EXMEM_DEV, O_RDWR);
+		fd = open_as_user(self->usable);
 		ASSERT_GE(fd, 0);
 		ASSERT_TRUE(kill_while_freeing(self->progress, fd, self->usable));
 		halfway += self->progress->mapped && !self->progress->done;

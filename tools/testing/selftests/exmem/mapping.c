@@ -279,12 +279,17 @@ TEST_F(front, remap_file_pages)
  * MAP_EXCLUSIVE fails before it unmaps the range it was to replace. A file's mmap() is only
  * called afterwards: if that fails, the range is unmapped, as with any file.
  */
-static void failed_replacement_by_file(struct __test_metadata *_metadata, int fd, char *p)
+static void failed_replacement_by_file(struct __test_metadata *_metadata, enum exmem_front front,
+				       char *p)
 {
 	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
+	int fd;
 
+	chmod(EXMEM_DEV, 0666);
 	setrlimit(RLIMIT_MEMLOCK, &limit);
-	ASSERT_EQ(setresuid(4711, 4711, 4711), 0);
+	ASSERT_EQ(setresuid(4711, 4711, 0), 0);
+	fd = exmem_front_open(front, 17 * PAGE);
+	ASSERT_EQ(setresuid(0, 0, 0), 0);
 	EXPECT_EQ(mmap(p, 17 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), MAP_FAILED);
 	EXPECT_EQ(errno, EAGAIN);
 	EXPECT_EQ(touch(p, -1), SIGSEGV);
@@ -306,7 +311,7 @@ TEST_F(front, failed_replacement)
 	ASSERT_NE(p, MAP_FAILED);
 	memset(p, 0x5a, 100 * PAGE);
 	if (has_fd()) {
-		failed_replacement_by_file(_metadata, open_front(17), p);
+		failed_replacement_by_file(_metadata, variant->front, p);
 		EXPECT_EQ(used(), 0);
 		return;
 	}

@@ -148,13 +148,16 @@ TEST_F(secretmem, end_frees)
 TEST_F(secretmem, end_uncharges)
 {
 	struct rlimit limit = { 100 * PAGE, 100 * PAGE };
-	int status;
+	int fd, status;
 	pid_t pid = fork();
 
 	if (!pid) {
-		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(4711, 4711, 4711) ||
-		    exmem_map(self->fd, 100, 0) == MAP_FAILED || ftruncate(self->fd, PAGE))
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(4711, 4711, 4711))
 			_exit(1);
+		fd = syscall(SYS_memfd_secret, 0);
+		if (exmem_map(fd, 101, 0) != MAP_FAILED || exmem_map(fd, 100, 0) == MAP_FAILED ||
+		    ftruncate(fd, PAGE))
+			_exit(2);
 		_exit(exmem_map(syscall(SYS_memfd_secret, 0), 99, 0) == MAP_FAILED ||
 		      exmem_map(syscall(SYS_memfd_secret, 0), 1, 0) != MAP_FAILED);
 	}
