@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <grp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -30,6 +31,49 @@ TEST_F(front, unprivileged)
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
+}
+
+#define GROUP	4713
+
+/* Open and map as a user with a group of its own, and this one. */
+static int member_maps(enum exmem_front front, gid_t group, long pages)
+{
+	struct rlimit limit = { 16 * PAGE, 16 * PAGE };
+	int status = -1;
+	pid_t pid = fork();
+	void *p;
+
+	if (!pid) {
+		setrlimit(RLIMIT_MEMLOCK, &limit);
+		if (setgroups(1, &group) || setresgid(4711, 4711, 4711) ||
+		    setresuid(4711, 4711, 4711))
+			_exit(255);
+		errno = 0;
+		p = exmem_front_map(front, exmem_front_open(front, pages * PAGE), NULL,
+				    pages * PAGE, PROT_READ | PROT_WRITE);
+		_exit(p == MAP_FAILED ? errno : 0);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The administrator gives the device to a group: its members may use it, within the limit. */
+TEST_F(front, group)
+{
+	bool device = variant->front == EXMEM_FRONT_DEVICE;
+
+	EXPECT_EQ(member_maps(variant->front, GROUP, 16), device ? EBADF : 0);
+	ASSERT_EQ(chown(EXMEM_DEV, 0, GROUP), 0);
+	EXPECT_EQ(member_maps(variant->front, GROUP, 16), device ? EBADF : 0);
+	ASSERT_EQ(chmod(EXMEM_DEV, 0660), 0);
+	EXPECT_EQ(member_maps(variant->front, GROUP, 16), 0);
+	EXPECT_EQ(member_maps(variant->front, GROUP, 17), EAGAIN);
+	EXPECT_EQ(member_maps(variant->front, GROUP + 1, 16), device ? EBADF : 0);
+	/* A mapping that may be written needs both. */
+	ASSERT_EQ(chmod(EXMEM_DEV, 0640), 0);
+	EXPECT_EQ(member_maps(variant->front, GROUP, 16), device ? EBADF : 0);
+	EXPECT_EQ(chown(EXMEM_DEV, 0, 0), 0);
+	EXPECT_EQ(used(), 0);
 }
 
 TEST_F(front, turned_off)

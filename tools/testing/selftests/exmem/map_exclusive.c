@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The one form of an mmap() call with MAP_EXCLUSIVE that is accepted: any other fails. Tests
- * of the mapping are in mapping.c.
+ * The one form of an mmap() call with MAP_EXCLUSIVE that is accepted where there is a pool: any
+ * other fails. Without a pool the flag is ignored. Tests of the mapping are in mapping.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sys/wait.h>
 
 #include "exmem.h"
 #include "../kselftest_harness.h"
@@ -21,16 +22,48 @@ static int error_of(size_t length, int prot, int flags, int fd, off_t offset)
 
 #define FORM	(MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_EXCLUSIVE)
 
-/* Without a pool, MAP_EXCLUSIVE fails as it does with an exhausted pool. */
+/* Without a pool, MAP_EXCLUSIVE is an unknown flag, as on a kernel without exclusive memory. */
 TEST(absent_without_a_pool)
 {
+	int file = open("/proc/self/exe", O_RDONLY);
+
 	if (exmem_total() > 0)
 		SKIP(return, "there is a pool");
-	EXPECT_EQ(error_of(PAGE, PROT_READ, FORM, -1, 0), ENOMEM);
-	EXPECT_EQ(error_of(PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_EXCLUSIVE, -1, 0),
-		  EINVAL);
-	EXPECT_EQ(error_of(PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_EXCLUSIVE, -1, 0),
-		  EINVAL);
+	EXPECT_EQ(error_of(PAGE, PROT_READ, FORM, -1, 0), EINVAL);
+	EXPECT_EQ(error_of(PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_EXCLUSIVE, -1, 0), 0);
+	EXPECT_EQ(error_of(PAGE, PROT_READ, MAP_SHARED_VALIDATE | MAP_EXCLUSIVE, file, 0),
+		  EOPNOTSUPP);
+	EXPECT_EQ(error_of(PAGE, PROT_READ, MAP_PRIVATE | MAP_EXCLUSIVE, file, 0), 0);
+}
+
+/* Ordinary memory: each process has its own, and its pages are resident. */
+TEST(private_without_a_pool)
+{
+	unsigned char resident = 0;
+	int status;
+	char *p;
+	pid_t pid;
+
+	if (exmem_total() > 0)
+		SKIP(return, "there is a pool");
+	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_EXCLUSIVE,
+		 -1, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	*p = 42;
+	ASSERT_EQ(mincore(p, PAGE, &resident), 0);
+	EXPECT_EQ(resident & 1, 1);
+	pid = fork();
+	if (!pid) {
+		if (*p != 42)
+			_exit(1);
+		*p = 43;
+		_exit(0);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(*p, 42);
+	EXPECT_EQ(access(SYSCTL_MMAP, F_OK), -1);
+	EXPECT_EQ(access(SYSCTL_SECRETMEM, F_OK), -1);
 }
 
 FIXTURE(map_exclusive)
