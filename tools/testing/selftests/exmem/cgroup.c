@@ -276,7 +276,7 @@ TEST_F(cgroup, creator_pays)
 	struct actor *a = &self->a, *b = &self->b;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	ASSERT_TRUE(set_max(A, MAX));
 	ASSERT_TRUE(set_max(B, 10));
 	ASSERT_EQ(ask(a, act_open, variant->front, 2 * MAX), 0);
@@ -306,7 +306,7 @@ TEST_F(cgroup, creator_pays)
 TEST_F(cgroup, deputy_pays_nothing)
 {
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	ASSERT_TRUE(set_max(B, MAX));
 	ASSERT_EQ(ask(&self->a, act_open_and_map, variant->front, MAX), 0);
 	ASSERT_TRUE(pass_object(&self->a, &self->b));
@@ -401,7 +401,7 @@ TEST_F(cgroup, partly_freed)
 TEST_F(cgroup, truncate)
 {
 	if (variant->front != EXMEM_FRONT_SECRETMEM)
-		SKIP(return, "no size to set");
+		SKIP(return, "n/a: no size to set");
 	ASSERT_EQ(ask(&self->a, act_open, variant->front, 0), 0);
 	ASSERT_EQ(ask(&self->a, act_map, variant->front, 100), 0);
 	ASSERT_TRUE(pass_object(&self->a, &self->b));
@@ -573,7 +573,7 @@ TEST_F(cgroup, named_in_the_list_of_objects)
 	long id;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor, and so no fdinfo");
+		SKIP(return, "n/a: no descriptor, and so no fdinfo");
 	ASSERT_EQ(stat(A, &st), 0);
 	ASSERT_EQ(ask(&self->a, act_open_and_map, variant->front, 77), 0);
 	me.fd = object_of(&self->a);

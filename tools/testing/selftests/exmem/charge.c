@@ -244,7 +244,7 @@ TEST_F(charge, limit_at_creation)
 	struct actor *user = &self->user, *other = &self->other;
 
 	if (!has_fd())
-		SKIP(return, "the object is created and mapped by one call");
+		SKIP(return, "n/a: the object is created and mapped by one call");
 	ASSERT_EQ(ask(user, act_open, variant->front, LIMIT + 1), 0);
 	ASSERT_TRUE(set_memlock(user->pid, RLIM_INFINITY));
 	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
@@ -390,7 +390,7 @@ TEST_F(charge, punch_hole)
 	struct actor *user = &self->user;
 
 	if (variant->front != EXMEM_FRONT_DEVICE)
-		SKIP(return, "no holes");
+		SKIP(return, "n/a: no holes");
 	ASSERT_EQ(ask(user, act_open_and_map, variant->front, LIMIT), 0);
 	ASSERT_EQ(ask(user, act_map_part, LIMIT, 1), -EAGAIN);
 	ASSERT_EQ(ask(user, act_punch_hole, 5, 7), 0);
@@ -418,7 +418,7 @@ TEST_F(charge, truncate)
 	struct actor *user = &self->user;
 
 	if (variant->front != EXMEM_FRONT_SECRETMEM)
-		SKIP(return, "no size to set");
+		SKIP(return, "n/a: no size to set");
 	ASSERT_EQ(ask(user, act_open, variant->front, 0), 0);
 	ASSERT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
 	ASSERT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
@@ -434,7 +434,7 @@ TEST_F(charge, truncate)
 TEST_F(charge, creator_pays_for_others)
 {
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	ASSERT_EQ(ask(&self->user, act_open, variant->front, 200), 0);
 	ASSERT_TRUE(pass_object(&self->user, &self->root));
 	ASSERT_TRUE(pass_object(&self->user, &self->other));
@@ -464,7 +464,7 @@ TEST_F(charge, creator_is_gone)
 	int way;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	actor_stop(user);
 	for (way = 0; way < WAYS; way++) {
 		TH_LOG("way %d", way);
@@ -492,7 +492,7 @@ TEST_F(charge, in_flight)
 	int socks[2], fd;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
 	ASSERT_EQ(ask(&self->user, act_open_and_map, variant->front, 100), 0);
 	fd = object_of(&self->user);
@@ -515,7 +515,7 @@ TEST_F(charge, deputy_gives_no_more)
 	long page;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	ASSERT_EQ(ask(user, act_open, variant->front, 4 * LIMIT), 0);
 	ASSERT_TRUE(pass_object(user, service));
 	EXPECT_EQ(ask(service, act_map, variant->front, 4 * LIMIT), -EAGAIN);
@@ -545,7 +545,7 @@ TEST_F(charge, deputy_pays_nothing)
 	int i;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to pass");
+		SKIP(return, "n/a: no descriptor to pass");
 	for (i = 0; i < 2; i++) {
 		mapped = i;
 		ASSERT_EQ(ask(attacker, act_open, variant->front, LIMIT), 0);
@@ -602,7 +602,7 @@ TEST_F(charge, child_of_another_user)
 	struct actor parent;
 
 	if (!has_fd())
-		SKIP(return, "no descriptor to inherit");
+		SKIP(return, "n/a: no descriptor to inherit");
 	ASSERT_GT(actor_start(&parent), 0);
 	ASSERT_TRUE(set_memlock(parent.pid, LIMIT * PAGE));
 	ASSERT_EQ(ask(&parent, act_become_for_now, USER), 0);
