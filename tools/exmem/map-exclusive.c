@@ -32,11 +32,11 @@ static const char *reason(int error)
 {
 	switch (error) {
 	case EINVAL:
-		return "the kernel does not know MAP_EXCLUSIVE";
+		return "there is no pool, boot with exmem=SIZE; or the kernel is too old";
 	case EPERM:
 		return "it is turned off, see the sysctl vm.exmem_mmap";
 	case ENOMEM:
-		return "there is no pool, or not enough of it; boot with exmem=SIZE";
+		return "too little of the pool is free";
 	case EAGAIN:
 		return "over RLIMIT_MEMLOCK";
 	default:
