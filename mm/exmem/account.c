@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: who pays for an object's pages.
+ * Exclusive memory: charging.
  *
- * The creator of an object pays for all its pages, no matter who maps them: its user, by
- * RLIMIT_MEMLOCK, and its cgroup, by the resource "exmem" of the misc controller. Pages are
- * charged before they are allocated, and uncharged after they have been freed, so that
- * nobody holds more than the limits allow.
+ * All pages of an object are charged to its creator, no matter which process maps them: to
+ * the creator's user, by RLIMIT_MEMLOCK, and to the creator's cgroup, by the resource
+ * "exmem" of the misc controller. Pages are charged before they are allocated, and uncharged
+ * after they have been freed, so that nobody holds more than the limits allow.
  *
  * All accounts are listed in debugfs.
  */
@@ -29,8 +29,8 @@
 /**
  * struct exmem_account_list - accounts that were opened on one CPU
  * @lock: protects the list and @nr_opened
- * @accounts: the accounts, and cursors of those who read the list
- * @nr_opened: accounts ever opened
+ * @accounts: the accounts, and cursors of readers
+ * @nr_opened: number of accounts opened since boot
  */
 struct exmem_account_list {
 	spinlock_t lock;	/* see above */
@@ -40,8 +40,11 @@ struct exmem_account_list {
 
 static DEFINE_PER_CPU(struct exmem_account_list, exmem_account_lists);
 
-/* In pages. No request can be larger. */
+/* Size of the pool, in pages. A larger request always fails. */
 static unsigned long exmem_capacity __ro_after_init;
+
+/* Held from the comparison with RLIMIT_MEMLOCK until the pages are counted. */
+static DEFINE_SPINLOCK(exmem_memlock_lock);
 
 static struct ucounts *exmem_account_ucounts(const struct exmem_account *account)
 {
@@ -54,8 +57,8 @@ static bool exmem_exceeds_memlock(const struct exmem_account *account, unsigned 
 	struct ucounts *ucounts;
 
 	/*
-	 * The count is in pages, but the maximum of a user namespace, which is the
-	 * RLIMIT_MEMLOCK of its creator, is in bytes: inc_rlimit_ucounts() compares the two.
+	 * The count is in pages. The maximum of a user namespace is the RLIMIT_MEMLOCK of its
+	 * creator, in bytes. inc_rlimit_ucounts() compares the two as they are.
 	 */
 	for (ucounts = exmem_account_ucounts(account); ucounts; ucounts = ucounts->ns->ucounts) {
 		if (get_rlimit_value(ucounts, UCOUNT_RLIMIT_MEMLOCK) + nr > max)
@@ -65,27 +68,39 @@ static bool exmem_exceeds_memlock(const struct exmem_account *account, unsigned 
 	return false;
 }
 
-static bool exmem_over_memlock(const struct exmem_account *account, unsigned long nr)
+static bool exmem_try_charge_user(struct exmem_account *account, unsigned long nr, bool exempt)
 {
-	return exmem_exceeds_memlock(account, nr) &&
-	       !file_ns_capable(account->file, &init_user_ns, CAP_IPC_LOCK);
+	bool charged;
+
+	spin_lock(&exmem_memlock_lock);
+	charged = exempt || !exmem_exceeds_memlock(account, nr);
+	if (charged)
+		inc_rlimit_ucounts(exmem_account_ucounts(account), UCOUNT_RLIMIT_MEMLOCK, nr);
+	spin_unlock(&exmem_memlock_lock);
+	return charged;
 }
 
-static int exmem_charge_user(struct exmem_account *account, unsigned long nr)
+/* Security modules log a denial: do not ask unless a limit is exceeded. */
+static bool exmem_exempt(const struct exmem_account *account)
 {
-	struct ucounts *ucounts = exmem_account_ucounts(account);
+	return file_ns_capable(account->file, &init_user_ns, CAP_IPC_LOCK);
+}
 
-	inc_rlimit_ucounts(ucounts, UCOUNT_RLIMIT_MEMLOCK, nr);
-	if (!exmem_over_memlock(account, 0))
-		return 0;
-	dec_rlimit_ucounts(ucounts, UCOUNT_RLIMIT_MEMLOCK, nr);
-	return -EAGAIN;
+static bool exmem_charge_user(struct exmem_account *account, unsigned long nr)
+{
+	return exmem_try_charge_user(account, nr, false) ||
+	       (exmem_exempt(account) && exmem_try_charge_user(account, nr, true));
+}
+
+static void exmem_uncharge_user(struct exmem_account *account, unsigned long nr)
+{
+	dec_rlimit_ucounts(exmem_account_ucounts(account), UCOUNT_RLIMIT_MEMLOCK, nr);
 }
 
 /**
  * exmem_charge - charge pages to the creator of an object
  * @account: the object's account
- * @nr: number of pages, not 0
+ * @nr: number of pages
  *
  * Context: Process context.
  * Return: 0; -EAGAIN over RLIMIT_MEMLOCK of the creator or of the owner of a user namespace
@@ -94,23 +109,19 @@ static int exmem_charge_user(struct exmem_account *account, unsigned long nr)
  */
 int exmem_charge(struct exmem_account *account, unsigned long nr)
 {
-	int ret;
-
-	/* Otherwise others would meanwhile fail because of a charge that can't succeed. */
-	if (exmem_over_memlock(account, nr))
+	if (!nr)
+		return 0;
+	if (nr > exmem_capacity)
+		return exmem_exceeds_memlock(account, nr) && !exmem_exempt(account) ? -EAGAIN :
+										      -ENOMEM;
+	if (!exmem_charge_user(account, nr))
 		return -EAGAIN;
-	if (nr > exmem_capacity) {
-		exmem_count_failed_request();
-		return -ENOMEM;
+	if (misc_cg_try_charge(MISC_CG_RES_EXMEM, account->cgroup, nr << PAGE_SHIFT)) {
+		exmem_uncharge_user(account, nr);
+		return -EAGAIN;
 	}
-	if (misc_cg_try_charge(MISC_CG_RES_EXMEM, account->cgroup, nr << PAGE_SHIFT))
-		return -EAGAIN;
-	ret = exmem_charge_user(account, nr);
-	if (ret)
-		misc_cg_uncharge(MISC_CG_RES_EXMEM, account->cgroup, nr << PAGE_SHIFT);
-	else
-		atomic_long_add(nr, &account->nr_pages);
-	return ret;
+	atomic_long_add(nr, &account->nr_pages);
+	return 0;
 }
 
 /**
@@ -125,7 +136,7 @@ void exmem_uncharge(struct exmem_account *account, unsigned long nr)
 	if (!nr)
 		return;
 	atomic_long_sub(nr, &account->nr_pages);
-	dec_rlimit_ucounts(exmem_account_ucounts(account), UCOUNT_RLIMIT_MEMLOCK, nr);
+	exmem_uncharge_user(account, nr);
 	misc_cg_uncharge(MISC_CG_RES_EXMEM, account->cgroup, nr << PAGE_SHIFT);
 }
 
@@ -174,9 +185,9 @@ void exmem_account_close(struct exmem_account *account)
 }
 
 /**
- * struct exmem_cursor - how far a reader of the list has come
- * @place: in the list of @place.cpu, behind the accounts that have been read; @place.file is
- *	NULL, and @place.list is empty before the first account of the CPU
+ * struct exmem_cursor - place of a reader in the lists
+ * @place: follows the account that was read last, in the list of @place.cpu; @place.file is
+ *	NULL; @place.list is empty until an account of this CPU has been read
  * @id: of the account that was read last
  * @caller: its front end
  * @uid: the user that its pages are charged to
@@ -263,7 +274,7 @@ static void *exmem_accounts_start(struct seq_file *m, loff_t *pos)
 {
 	struct exmem_cursor *cursor = m->private;
 
-	/* Reads are sequential: any other position is that of the last account. */
+	/* seq_file resumes where it stopped: at the account that was read last. */
 	if (*pos)
 		return cursor->place.cpu < nr_cpu_ids ? cursor : NULL;
 	exmem_cursor_reset(cursor);

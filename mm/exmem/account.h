@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Exclusive memory: who pays for an object's pages. */
+/* Exclusive memory: charging. */
 #ifndef _MM_EXMEM_ACCOUNT_H
 #define _MM_EXMEM_ACCOUNT_H
 
@@ -18,10 +18,10 @@ struct misc_cg;
  * @nr_pages: pages charged
  * @caller: the front end
  * @id: unique until the next boot
- * @cpu: whose list @list is in
+ * @cpu: the CPU whose list has this account
  * @list: links the accounts that were opened on @cpu
  *
- * All but @nr_pages and @list stay as they are until the account is closed.
+ * Only @nr_pages and @list change until the account is closed.
  */
 struct exmem_account {
 	struct file *file;

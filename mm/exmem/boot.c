@@ -8,7 +8,8 @@
  *   early_initcall	boot.c		unmaps it, with one CPU running
  *   core_initcall	boot.c		clears it, on all CPUs
  *   core_initcall	pcp.c		caches pages per CPU
- *   subsys_initcall	account.c, sysfs.c: limits and statistics
+ *   subsys_initcall	account.c	sets up accounts
+ *   subsys_initcall	sysfs.c		shows statistics
  *   device_initcall	dev.c, mmap.c, secretmem.c
  *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *

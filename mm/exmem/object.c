@@ -117,6 +117,20 @@ static unsigned long exmem_extent_pages(const struct exmem_extent *extent)
 	return extent->offsets.last - extent->offsets.start + 1;
 }
 
+static unsigned long exmem_nr_pages_in(struct exmem_object *obj, unsigned long first,
+				       unsigned long last)
+{
+	struct exmem_extent *extent;
+	unsigned long nr = 0;
+
+	for (extent = exmem_extent_first(obj, first, last); extent;
+	     extent = exmem_extent_next(extent, first, last)) {
+		nr += min(extent->offsets.last, last) - max(extent->offsets.start, first) + 1;
+		cond_resched();
+	}
+	return nr;
+}
+
 static int exmem_resched_killable(void)
 {
 	cond_resched();
@@ -263,39 +277,15 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	return 0;
 }
 
-static void exmem_free_untouched_run(struct exmem_object *obj, struct exmem_run *run)
-{
-	/* The descriptor is in the pages: do not read it once they are free. */
-	unsigned long nr = run->nr;
-
-	list_del(&run->list);
-	exmem_free_untouched_pages(exmem_run_page(run), nr);
-	exmem_uncharge(&obj->account, nr);
-}
-
-static void exmem_free_untouched_runs(struct exmem_object *obj, struct list_head *runs)
+static void exmem_free_untouched_runs(struct list_head *runs)
 {
 	struct exmem_run *run, *next;
 
 	list_for_each_entry_safe(run, next, runs, list) {
-		exmem_free_untouched_run(obj, run);
+		list_del(&run->list);
+		exmem_free_untouched_pages(exmem_run_page(run), run->nr);
 		cond_resched();
 	}
-}
-
-static int exmem_charge_and_alloc(struct exmem_object *obj, unsigned long nr,
-				  struct list_head *runs)
-{
-	int ret = exmem_charge(&obj->account, nr);
-
-	if (!ret) {
-		ret = exmem_alloc_pages(nr, runs);
-		if (ret)
-			exmem_uncharge(&obj->account, nr);
-	}
-	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
-		trace_exmem_alloc_fail(exmem_failed_node(), nr, obj->account.caller);
-	return ret;
 }
 
 static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
@@ -305,7 +295,7 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 	LIST_HEAD(runs);
 	int ret;
 
-	ret = exmem_charge_and_alloc(obj, last - first + 1, &runs);
+	ret = exmem_alloc_pages(last - first + 1, &runs);
 	list_for_each_entry_safe(run, next, &runs, list) {
 		ret = exmem_add_extent(obj, first, run, added);
 		if (ret)
@@ -315,7 +305,7 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 		if (ret)
 			break;
 	}
-	exmem_free_untouched_runs(obj, &runs);
+	exmem_free_untouched_runs(&runs);
 	return ret;
 }
 
@@ -343,12 +333,32 @@ static int exmem_alloc_in_holes(struct exmem_object *obj, unsigned long first,
 	return ret;
 }
 
+static int exmem_charge_missing(struct exmem_object *obj, unsigned long nr)
+{
+	int ret = exmem_charge(&obj->account, nr);
+
+	if (ret == -ENOMEM)
+		exmem_count_failed_request();
+	return ret;
+}
+
 static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
 			     struct list_head *added)
 {
-	int ret = exmem_alloc_in_holes(obj, first, last, added);
+	unsigned long had = obj->nr_pages;
+	unsigned long missing = last - first + 1 - exmem_nr_pages_in(obj, first, last);
 	LIST_HEAD(untouched);
+	int ret;
 
+	/* All at once: a request that exceeds a limit allocates nothing, not even for a moment. */
+	ret = exmem_charge_missing(obj, missing);
+	if (!ret) {
+		ret = exmem_alloc_in_holes(obj, first, last, added);
+		/* Each extent keeps its share of the charge: this is the rest. */
+		exmem_uncharge(&obj->account, missing - (obj->nr_pages - had));
+	}
+	if (ret == -ENOMEM && trace_exmem_alloc_fail_enabled())
+		trace_exmem_alloc_fail(exmem_failed_node(), missing, obj->account.caller);
 	if (ret) {
 		/* Nobody could map these pages yet: that takes obj->lock. */
 		exmem_detach_added(obj, added, &untouched);
@@ -763,24 +773,13 @@ static struct exmem_object *exmem_vma_object(struct vm_area_struct *vma)
 	return container_of(mapping, struct exmem_object, mapping);
 }
 
-static unsigned long exmem_nr_pages_in(struct exmem_object *obj, unsigned long first,
-				       unsigned long last)
-{
-	struct exmem_extent *extent;
-	unsigned long nr = 0;
-
-	for (extent = exmem_extent_first(obj, first, last); extent;
-	     extent = exmem_extent_next(extent, first, last)) {
-		nr += min(extent->offsets.last, last) - max(extent->offsets.start, first) + 1;
-		cond_resched();
-	}
-	return nr;
-}
-
 /**
  * exmem_show_smap - show a mapping of an object in /proc/PID/smaps
  * @m: file to print to
  * @vma: any mapping
+ *
+ * While another task allocates or frees pages of the object, the number of pages may be too
+ * high.
  *
  * Context: mmap_lock held.
  */
@@ -789,11 +788,15 @@ void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, nr;
 	struct exmem_object *obj = exmem_vma_object(vma);
 
-	/* The task is being killed: it is not going to read this. */
-	if (!obj || mutex_lock_killable(&obj->lock))
+	if (!obj)
 		return;
-	nr = exmem_nr_pages_in(obj, first, last);
-	mutex_unlock(&obj->lock);
+	/* Do not wait under mmap_lock for other processes, which may allocate for a long time. */
+	if (mutex_trylock(&obj->lock)) {
+		nr = exmem_nr_pages_in(obj, first, last);
+		mutex_unlock(&obj->lock);
+	} else {
+		nr = min(vma_pages(vma), READ_ONCE(obj->nr_pages));
+	}
 
 	seq_printf(m, "Exclusive:      %8lu kB\nExclusiveObject: %7llu\n", nr << (PAGE_SHIFT - 10),
 		   obj->account.id);
@@ -856,8 +859,9 @@ void exmem_object_destroy(struct exmem_object *obj)
 /**
  * exmem_object_attach - make a file a memory object
  * @obj: the object; exmem_object_release() is going to destroy it
- * @file: the file, which the current task has just opened: it pays for the object's pages
- * @front_name: the front end, as traces show it
+ * @file: the file, just opened by the current task; pages are charged to this task's user
+ *	and cgroup
+ * @front_name: the front end, as traces and debugfs show it
  *
  * Context: Process context, before anyone else can use the file.
  */

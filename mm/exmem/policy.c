@@ -58,7 +58,7 @@ void exmem_task_policy(struct exmem_policy *policy, unsigned long nr)
 }
 
 /**
- * exmem_task_last_node - the node that exmem_task_policy() has just chosen
+ * exmem_task_last_node - the node that exmem_task_policy() chose last
  *
  * Context: Process context.
  * Return: the same @nid, without advancing an interleaved policy.
@@ -68,6 +68,7 @@ int exmem_task_last_node(void)
 	struct mempolicy *pol = current->mempolicy;
 
 	if (pol && (pol->mode == MPOL_INTERLEAVE || pol->mode == MPOL_WEIGHTED_INTERLEAVE))
-		return current->il_prev;
+		/* At first, this is no node. */
+		return node_online(current->il_prev) ? current->il_prev : numa_mem_id();
 	return mempolicy_slab_node();
 }

@@ -251,7 +251,8 @@ int exmem_failed_node(void)
 /**
  * exmem_count_failed_request - count a request that is too large for the pool
  *
- * For callers that do not ask exmem_alloc_pages() then, which counts by itself.
+ * For callers that reject such a request without a call of exmem_alloc_pages(), which counts
+ * its own failures.
  *
  * Context: Process context.
  */

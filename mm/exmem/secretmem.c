@@ -96,7 +96,7 @@ static const struct inode_operations exmem_secretmem_iops = {
 	.setattr	= exmem_secretmem_setattr,
 };
 
-/* Off by default: errors, sparse use and accounting differ from the manual page. */
+/* Off by default: errors, allocation and charging differ from the manual page. */
 static bool exmem_secretmem __read_mostly;
 
 static int __init exmem_secretmem_param(char *arg)

@@ -34,6 +34,9 @@ static void exmem_test_open(struct exmem_test_creator *creator)
 	creator->ns.level = 1;
 	creator->ns.parent = &init_user_ns;
 	creator->ucounts.ns = &creator->ns;
+	/* Security modules need the rest. */
+	creator->cred = *current_cred();
+	cap_clear(creator->cred.cap_effective);
 	creator->cred.ucounts = &creator->ucounts;
 	creator->cred.user_ns = &creator->ns;
 	creator->file.f_cred = &creator->cred;

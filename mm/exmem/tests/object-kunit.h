@@ -204,9 +204,9 @@ static int exmem_test_object_init(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, exmem_test_in_use(), 0);
 	file = kunit_kzalloc(test, sizeof(*file), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, file);
-	file->f_cred = get_current_cred();
 	test->priv = exmem_object_create(false);
 	KUNIT_ASSERT_NOT_NULL(test, test->priv);
+	file->f_cred = get_current_cred();
 	exmem_object_attach(test->priv, file, "kunit");
 	return 0;
 }
