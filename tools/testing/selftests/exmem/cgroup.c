@@ -5,19 +5,16 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "actor.h"
+#include "cgroup.h"
 #include "objects.h"
 #include "../kselftest_harness.h"
 
 #define USER	4711
 
-/* Where cgroup2 is mounted, in the mount namespace of the test. */
-#define TOP	"/sys/fs/cgroup"
-#define MINE	TOP "/exmem-selftest"
+#define MINE	CGROUP_TOP "/exmem-selftest"
 
 /* A cgroup for the test, and two in it. */
 static const char * const groups[] = { MINE, MINE "/a", MINE "/b" };
@@ -27,14 +24,6 @@ static const char * const groups[] = { MINE, MINE "/a", MINE "/b" };
 #define B	groups[2]
 
 #define MAX	1000
-
-static bool group_put(const char *group, const char *file, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", group, file);
-	return put(path, text);
-}
 
 static long group_value(const char *group, const char *file, const char *name)
 {
@@ -68,7 +57,7 @@ static bool set_max(const char *group, long pages)
 	char text[64];
 
 	snprintf(text, sizeof(text), "exmem %ld", pages * PAGE);
-	return group_put(group, "misc.max", text);
+	return cgroup_put(group, "misc.max", text);
 }
 
 static bool move_to(const char *group, const struct actor *actor)
@@ -76,7 +65,7 @@ static bool move_to(const char *group, const struct actor *actor)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", actor->pid);
-	return group_put(group, "cgroup.procs", text);
+	return cgroup_put(group, "cgroup.procs", text);
 }
 
 static bool start_in(const char *group, struct actor *actor)
@@ -92,24 +81,10 @@ static void remove_groups(void)
 		rmdir(groups[i]);
 }
 
-/* Mount cgroup2 where only this process sees it, whatever the machine has there. */
-static const char *mount_misc(void)
-{
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return "needs a mount namespace";
-	if (mount("exmem", TOP, "cgroup2", 0, NULL))
-		return "needs cgroup2";
-	if (!file_contains(TOP "/cgroup.controllers", "misc"))
-		return "needs CONFIG_CGROUP_MISC, and the misc controller in cgroup2";
-	if (!group_put(TOP, "cgroup.subtree_control", "+misc"))
-		return "needs +misc in cgroup.subtree_control";
-	return NULL;
-}
-
 static bool make_groups(void)
 {
 	remove_groups();
-	return !mkdir(PARENT, 0755) && group_put(PARENT, "cgroup.subtree_control", "+misc") &&
+	return !mkdir(PARENT, 0755) && cgroup_put(PARENT, "cgroup.subtree_control", "+misc") &&
 	       !mkdir(A, 0755) && !mkdir(B, 0755);
 }
 
@@ -121,11 +96,11 @@ TEST(absent_without_a_pool)
 		SKIP(return, "there is a pool");
 	if (geteuid())
 		SKIP(return, "needs root");
-	missing = mount_misc();
+	missing = cgroup_mount();
 	if (missing)
 		SKIP(return, "%s", missing);
 	ASSERT_TRUE(make_groups());
-	EXPECT_FALSE(file_contains(TOP "/misc.capacity", "exmem"));
+	EXPECT_FALSE(file_contains(CGROUP_TOP "/misc.capacity", "exmem"));
 	EXPECT_FALSE(file_contains(MINE "/misc.max", "exmem"));
 	EXPECT_FALSE(file_contains(MINE "/misc.current", "exmem"));
 	EXPECT_FALSE(set_max(A, 1));
@@ -152,7 +127,7 @@ FIXTURE_SETUP(cgroup)
 	const char *missing = exmem_front_missing(variant->front, 8 * MAX);
 
 	if (!missing)
-		missing = mount_misc();
+		missing = cgroup_mount();
 	if (missing)
 		SKIP(return, "%s", missing);
 	self->usable = exmem_usable();
@@ -175,7 +150,7 @@ TEST_F(cgroup, files)
 	char text[64] = "";
 	int fd = open(MINE "/a/misc.max", O_RDONLY);
 
-	EXPECT_EQ(group_pages(TOP, "misc.capacity"), exmem_total());
+	EXPECT_EQ(group_pages(CGROUP_TOP, "misc.capacity"), exmem_total());
 	EXPECT_EQ(access(MINE "/misc.capacity", F_OK), -1);
 	EXPECT_GT(read(fd, text, sizeof(text) - 1), 0);
 	EXPECT_NE(strstr(text, "exmem max\n"), NULL);
@@ -186,8 +161,8 @@ TEST_F(cgroup, files)
 	EXPECT_EQ(refusals(A), 0);
 	ASSERT_TRUE(set_max(A, MAX));
 	EXPECT_EQ(group_pages(A, "misc.max"), MAX);
-	EXPECT_FALSE(group_put(A, "misc.max", "exmem -1"));
-	EXPECT_TRUE(group_put(A, "misc.max", "exmem max"));
+	EXPECT_FALSE(cgroup_put(A, "misc.max", "exmem -1"));
+	EXPECT_TRUE(cgroup_put(A, "misc.max", "exmem max"));
 }
 
 /* Over the limit: EAGAIN, one event, and nothing kept, also for root. */
@@ -229,7 +204,7 @@ TEST_F(cgroup, limit_below)
 
 	ASSERT_TRUE(set_max(A, 0));
 	EXPECT_EQ(ask(a, act_open_and_map, variant->front, 1), -EAGAIN);
-	ASSERT_TRUE(group_put(A, "misc.max", "exmem 4095"));
+	ASSERT_TRUE(cgroup_put(A, "misc.max", "exmem 4095"));
 	EXPECT_EQ(ask(a, act_open_and_map, variant->front, 1), -EAGAIN);
 	EXPECT_EQ(used(), 0);
 	ASSERT_TRUE(set_max(A, MAX));
@@ -561,14 +536,14 @@ TEST_F(cgroup, failing_requests)
 	} else {
 		EXPECT_EQ(refusals(A), 0);
 	}
-	EXPECT_EQ(group_value(TOP, "misc.current", "exmem"), used() * (long)PAGE);
+	EXPECT_EQ(group_value(CGROUP_TOP, "misc.current", "exmem"), used() * (long)PAGE);
 	EXPECT_EQ(charged(A), used());
 }
 
 /* The list of objects names the cgroup by its inode, also after it has been removed. */
 TEST_F(cgroup, named_in_the_list_of_objects)
 {
-	struct object object;
+	struct object_line object;
 	struct stat st;
 	long id;
 

@@ -174,7 +174,7 @@ TEST_F(front, list)
 {
 	static const char * const callers[] = { "device", "mmap", "secretmem" };
 	long id, before, after, pages;
-	struct object object;
+	struct object_line object;
 	struct actor user = {};
 	int fd;
 
@@ -213,7 +213,7 @@ TEST_F(front, holder_without_descriptors)
 {
 	int fd = open_front(25);
 	char *p = map_front(fd, 25);
-	struct object object;
+	struct object_line object;
 
 	if (!have_list())
 		SKIP(return, NEEDS_LIST);
@@ -260,7 +260,7 @@ static bool read_line(int fd, size_t size, char *line, size_t room)
 static bool count_objects(size_t size, const long *ids, int *seen)
 {
 	int i, fd = open(OBJECTS, O_RDONLY);
-	struct object object;
+	struct object_line object;
 	char line[128];
 	bool ok;
 

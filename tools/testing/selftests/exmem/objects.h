@@ -8,12 +8,13 @@
 #define OBJECTS		"/sys/kernel/debug/exmem/objects"
 #define OBJECTS_HEADER	"object caller user cgroup pages\n"
 
-struct object {
+/* What the list shows of an object. */
+struct object_line {
 	unsigned long id, user, cgroup, pages;
 	char caller[16];
 };
 
-static inline bool parse_object(const char *line, struct object *object)
+static inline bool parse_object(const char *line, struct object_line *object)
 {
 	int end = 0;
 
@@ -22,7 +23,7 @@ static inline bool parse_object(const char *line, struct object *object)
 }
 
 /* Find an object by its number. */
-static inline bool find_object(long id, struct object *object)
+static inline bool find_object(long id, struct object_line *object)
 {
 	FILE *f = fopen(OBJECTS, "r");
 	bool found = false;
@@ -39,7 +40,7 @@ static inline bool find_object(long id, struct object *object)
 static inline bool sum_objects(long *objects, long *pages)
 {
 	FILE *f = fopen(OBJECTS, "r");
-	struct object object;
+	struct object_line object;
 	char line[128];
 	bool ok;
 
