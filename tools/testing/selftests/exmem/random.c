@@ -4,7 +4,8 @@
  * random [-s SEED] [-n OPERATIONS] [-j PROCESSES].
  *
  * Every process has an arena of addresses. For each page there the model knows the page that
- * is mapped, its VMA, and the errno or signal to expect.
+ * is mapped, its VMA, and the errno or signal to expect. For each page allocated it knows the
+ * user and the cgroup that pay.
  */
 #define _GNU_SOURCE
 #include <linux/capability.h>
@@ -13,7 +14,9 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "cgroup.h"
 #include "exmem.h"
+#include "objects.h"
 #include "../kselftest.h"
 
 #define NR_OBJECTS	20
@@ -23,6 +26,8 @@
 #define ARENA_PAGES	256
 #define WORDS		(PAGE / sizeof(unsigned long))
 #define FIRST_UID	60000
+#define NR_USERS	2	/* for each worker */
+#define NR_GROUPS	2	/* likewise */
 #define MAX_WORKERS	16
 #define MAX_DEPTH	2
 #define NO_LIMIT	0x40000000L
@@ -33,7 +38,20 @@ enum kind { UNUSED, DEVICE, SECRET, ANON };
 struct page {
 	unsigned long tag;
 	unsigned int life;	/* unique to this allocation of a page */
-	bool here, charged;
+	bool here;
+};
+
+/* Who pays for an object: the process that created it, as it was at that time. */
+struct payer {
+	int user, group;
+	bool exempt;		/* has CAP_IPC_LOCK */
+	long limit;		/* RLIMIT_MEMLOCK, in pages */
+};
+
+/* A cgroup, with what misc.max, misc.peak and misc.events show. */
+struct group {
+	long max, peak;		/* pages */
+	long events;
 };
 
 /* A memory object, as all processes see it. */
@@ -41,6 +59,7 @@ struct object {
 	enum kind kind;
 	bool readonly;
 	bool kept;		/* the keeper holds it, too */
+	struct payer payer;
 	unsigned long base;	/* offset of its first page in the file */
 	int size;		/* of a SECRET: 0, or pages to its end */
 	int pages;		/* allocated */
@@ -51,7 +70,8 @@ struct object {
 struct world {
 	struct object object[NR_OBJECTS];
 	struct object *in_flight;	/* its descriptor is in the socket */
-	long held, charged;		/* pages */
+	long charged[NR_USERS][NR_GROUPS];	/* pages */
+	struct group group[NR_GROUPS];
 	unsigned int lives;
 	long operations;
 	bool done;
@@ -85,8 +105,7 @@ struct hold {
 struct process {
 	unsigned long random;
 	int worker, depth;
-	bool exempt;		/* has CAP_IPC_LOCK */
-	long limit;		/* RLIMIT_MEMLOCK, in pages */
+	struct payer payer;	/* of the objects that it creates */
 	unsigned int vmas;
 	struct cell cell[ARENA_PAGES];
 	struct hold hold[NR_OBJECTS];
@@ -99,9 +118,15 @@ struct process {
 	long arg[5];
 };
 
+/* The cgroups of a worker. */
+enum { CURRENT, PEAK, EVENTS, MAX, PROCS, NR_GROUP_FILES };
+static int group_files[NR_GROUPS][NR_GROUP_FILES];
+static unsigned long group_ids[NR_GROUPS];
+
 static unsigned long seed;
 static bool alone;	/* the only worker: it knows how many pages are free */
-static long usable;
+static bool lists_objects;
+static long total, usable;
 static struct world *worlds[MAX_WORKERS], *world;
 static struct process me;
 
@@ -211,6 +236,7 @@ static struct object *new_object(enum kind kind)
 			continue;
 		memset(o, 0, sizeof(*o));
 		o->kind = kind;
+		o->payer = me.payer;
 		return o;
 	}
 	return NULL;
@@ -230,6 +256,41 @@ static struct object *any_open_object(void)
 	return NULL;
 }
 
+static long user_pages(int user)
+{
+	long pages = 0;
+	int i;
+
+	for (i = 0; i < NR_GROUPS; i++)
+		pages += world->charged[user][i];
+	return pages;
+}
+
+static long group_pages(int group)
+{
+	long pages = 0;
+	int i;
+
+	for (i = 0; i < NR_USERS; i++)
+		pages += world->charged[i][group];
+	return pages;
+}
+
+static long held_pages(void)
+{
+	long pages = 0;
+	int i;
+
+	for (i = 0; i < NR_GROUPS; i++)
+		pages += group_pages(i);
+	return pages;
+}
+
+static long *charged_to(const struct payer *payer)
+{
+	return &world->charged[payer->user][payer->group];
+}
+
 static void alloc_page(struct object *o, int pgoff)
 {
 	struct page *page = &o->page[pgoff];
@@ -239,10 +300,8 @@ static void alloc_page(struct object *o, int pgoff)
 	page->here = true;
 	page->tag = 0;
 	page->life = ++world->lives;
-	page->charged = !me.exempt;
 	o->pages++;
-	world->held++;
-	world->charged += page->charged;
+	++*charged_to(&o->payer);
 }
 
 static void free_page(struct object *o, int pgoff)
@@ -253,8 +312,7 @@ static void free_page(struct object *o, int pgoff)
 		return;
 	page->here = false;
 	o->pages--;
-	world->held--;
-	world->charged -= page->charged;
+	--*charged_to(&o->payer);
 }
 
 static void forget_object(struct object *o)
@@ -290,19 +348,44 @@ static int pages_to_allocate(const struct object *o, int pgoff, int nr)
 	return pgoff < o->size ? o->size - pgoff : 0;
 }
 
-static int missing_pages(const struct object *o, int pgoff, int nr)
+/*
+ * The error of an allocation of @nr pages while the pool has enough. @before pages are charged
+ * by the same system call.
+ */
+static int charge_error(const struct payer *payer, long before, long nr)
 {
-	int i, missing = 0, end = pgoff + pages_to_allocate(o, pgoff, nr);
+	struct group *group = &world->group[payer->group];
+	long in_group = group_pages(payer->group) + before + nr;
 
-	for (i = pgoff; i < end; i++)
-		missing += !o->page[i].here;
-	return missing;
+	if (!payer->exempt && user_pages(payer->user) + before + nr > payer->limit)
+		return -EAGAIN;
+	if (nr > total)
+		return -ENOMEM;
+	if (in_group > group->max) {
+		group->events++;
+		return -EAGAIN;
+	}
+	if (in_group > group->peak)
+		group->peak = in_group;
+	return 0;
 }
 
-/* The error of an allocation of @nr pages while the pool has enough. */
-static int charge_error(long nr)
+/* The error of filling the holes in a part of an object: one after the other. */
+static int fill_error(const struct object *o, int pgoff, int nr)
 {
-	return nr && !me.exempt && world->charged + nr > me.limit ? -EAGAIN : 0;
+	int i, error, hole = 0, filled = 0, end = pgoff + pages_to_allocate(o, pgoff, nr);
+
+	for (i = pgoff; i < end; i++) {
+		hole += !o->page[i].here;
+		if (!hole || (i + 1 < end && !o->page[i + 1].here))
+			continue;
+		error = charge_error(&o->payer, filled, hole);
+		if (error)
+			return error;
+		filled += hole;
+		hole = 0;
+	}
+	return 0;
 }
 
 /*
@@ -580,6 +663,102 @@ static void check_fdinfo(void)
 	expect_value("size in fdinfo", number_after(text, "\nsize:\t"), object_end(o));
 }
 
+static uid_t uid_of(int user)
+{
+	return FIRST_UID + me.worker * NR_USERS + user;
+}
+
+static bool has_groups(void)
+{
+	return cgroup_dir[0];
+}
+
+static long read_group(int group, int file)
+{
+	char text[256];
+	ssize_t n = pread(group_files[group][file], text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = 0;
+	return number_after(text, file == EVENTS ? "exmem.max " : "exmem ");
+}
+
+static void check_group(int group)
+{
+	if (has_groups())
+		expect_value("misc.current", read_group(group, CURRENT), group_pages(group) * PAGE);
+}
+
+static void check_group_history(int group)
+{
+	const struct group *g = &world->group[group];
+
+	if (!has_groups())
+		return;
+	expect_value("misc.peak", read_group(group, PEAK), g->peak * PAGE);
+	expect_value("misc.events", read_group(group, EVENTS), g->events);
+}
+
+static void check_line(const struct object_line *line, const struct object *o)
+{
+	if (strcmp(line->caller, o->kind == DEVICE ? "device" : "secretmem"))
+		fail("caller of an object: %s", line->caller);
+	expect_value("user of an object", line->user, uid_of(o->payer.user));
+	if (has_groups())
+		expect_value("cgroup of an object", line->cgroup, group_ids[o->payer.group]);
+	expect_value("pages of an object", line->pages, o->pages);
+}
+
+static int group_with(unsigned long id)
+{
+	int i;
+
+	for (i = 0; i < NR_GROUPS; i++)
+		if (!has_groups() || group_ids[i] == id)
+			return i;
+	fail("an object of cgroup %lu", id);
+}
+
+static void check_sums(long sum[NR_USERS][NR_GROUPS])
+{
+	int i, j;
+
+	for (i = 0; i < NR_USERS; i++)
+		for (j = 0; j < NR_GROUPS; j++)
+			if (sum[i][j] != world->charged[i][j])
+				fail("pages of user %d and cgroup %d: %ld, not %ld", i, j,
+				     sum[i][j], world->charged[i][j]);
+}
+
+/* Check the sum over the objects of each user and cgroup, and one of the objects. */
+static void check_objects(void)
+{
+	long id = -1, lines = 0, sum[NR_USERS][NR_GROUPS] = {};
+	struct object *o = any_open_object();
+	struct object_line line;
+	char text[128];
+	FILE *f;
+
+	if (!lists_objects)
+		return;
+	if (o)
+		id = object_info(fd_of(o), "object");
+	f = fopen(OBJECTS, "re");
+	while (f && fgets(text, sizeof(text), f)) {
+		if (!parse_object(text, &line))
+			continue;
+		if (line.user - uid_of(0) < NR_USERS)
+			sum[line.user - uid_of(0)][group_with(line.cgroup)] += line.pages;
+		if (o && line.id == id) {
+			check_line(&line, o);
+			lines++;
+		}
+	}
+	if (f)
+		fclose(f);
+	expect_value("lines of an object", lines, !!o);
+	check_sums(sum);
+}
+
 static void check_pool(void)
 {
 	char text[32];
@@ -587,7 +766,7 @@ static void check_pool(void)
 	if (!alone)
 		return;
 	read_text(EXMEM_SYSFS "free_pages", text, sizeof(text));
-	expect_value("free pages", strtol(text, NULL, 10), usable - world->held);
+	expect_value("free pages", strtol(text, NULL, 10), usable - held_pages());
 }
 
 /* Check a line of /proc/self/maps. */
@@ -639,10 +818,16 @@ static void check(void)
 		check_fdinfo();
 	if (one_in(32))
 		check_pool();
+	if (one_in(32))
+		check_group(below(NR_GROUPS));
+	if (one_in(128))
+		check_group_history(below(NR_GROUPS));
 	if (one_in(1024))
 		check_all_cells();
 	if (one_in(1024))
 		check_vmas();
+	if (one_in(1024))
+		check_objects();
 }
 
 /*
@@ -854,7 +1039,7 @@ struct request {
 static int model_mmap(const struct request *r)
 {
 	struct object *o = r->object;
-	int error = o->kind == ANON ? charge_error(r->nr) : 0;
+	int error = o->kind == ANON ? charge_error(&o->payer, 0, r->nr) : 0;
 
 	/* MAP_EXCLUSIVE allocates before it checks anything else. */
 	if (error)
@@ -868,7 +1053,7 @@ static int model_mmap(const struct request *r)
 	if (o->readonly && r->prot & PROT_WRITE)
 		return -EACCES;
 	if (o->kind != ANON)
-		error = charge_error(missing_pages(o, r->pgoff, r->nr));
+		error = fill_error(o, r->pgoff, r->nr);
 	/* The pages of the mappings that this one replaces are freed after the allocation. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
@@ -971,7 +1156,7 @@ static void op_mmap_bad(void)
 		return;
 	/* mmap() refuses this one only after the allocation. */
 	if (bad[i].flags & MAP_EXCLUSIVE && error == -EPERM)
-		error = charge_error(bad[i].nr) ?: error;
+		error = charge_error(&me.payer, 0, bad[i].nr) ?: error;
 	note("mmap", 0, bad[i].nr, bad[i].prot, bad[i].flags, bad[i].offset);
 	p = mmap(NULL, bad[i].nr * PAGE, bad[i].prot, bad[i].flags, bad[i].fd ? fd_of(o) : -1,
 		 bad[i].offset);
@@ -981,7 +1166,7 @@ static void op_mmap_bad(void)
 /* Map all free pages, and one more. */
 static void op_mmap_all(void)
 {
-	long left = usable - world->held;
+	long left = usable - held_pages();
 	int fd;
 	char *p;
 
@@ -990,9 +1175,9 @@ static void op_mmap_all(void)
 	fd = open(EXMEM_DEV, O_RDWR);
 	note("mmap of all", left, 0, 0, 0, 0);
 	p = exmem_map(fd, left + 1, 0);
-	expect(p == MAP_FAILED ? -1 : 0, charge_error(left + 1) ?: -ENOMEM);
+	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, 0, left + 1) ?: -ENOMEM);
 	p = exmem_map(fd, left, 0);
-	expect(p == MAP_FAILED ? -1 : 0, charge_error(left));
+	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, 0, left));
 	if (p != MAP_FAILED)
 		munmap(p, left * PAGE);
 	close(fd);
@@ -1282,14 +1467,22 @@ static void set_limit(long pages, unsigned int bytes)
 
 	note("setrlimit", pages, bytes, 0, 0, 0);
 	expect(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
-	me.limit = pages;
+	me.payer.limit = pages;
+}
+
+/* Mostly none. Otherwise a limit below what is in use, or not far above it. */
+static long any_limit(long used)
+{
+	long pages = used + below(100) - 20;
+
+	if (!one_in(3))
+		return NO_LIMIT;
+	return pages < 0 ? 0 : pages;
 }
 
 static void op_limit(void)
 {
-	long pages = world->charged + below(100) - 20;
-
-	set_limit(one_in(2) ? NO_LIMIT : pages < 0 ? 0 : pages, below(PAGE));
+	set_limit(any_limit(user_pages(me.payer.user)), below(PAGE));
 }
 
 static void set_exempt(bool exempt)
@@ -1302,12 +1495,58 @@ static void set_exempt(bool exempt)
 	data[0].effective &= ~(1U << CAP_IPC_LOCK);
 	data[0].effective |= exempt ? 1U << CAP_IPC_LOCK : 0;
 	expect(syscall(SYS_capset, &head, data), 0);
-	me.exempt = exempt;
+	me.payer.exempt = exempt;
 }
 
 static void op_exempt(void)
 {
-	set_exempt(one_in(4));
+	set_exempt(one_in(3));
+}
+
+/* The process keeps root's privileges. */
+static void set_user(int user)
+{
+	note("setresuid", user, 0, 0, 0, 0);
+	expect(setresuid(uid_of(user), 0, 0), 0);
+	me.payer.user = user;
+}
+
+static void op_user(void)
+{
+	set_user(below(NR_USERS));
+}
+
+static void set_max(int group, long pages, unsigned int bytes)
+{
+	char text[64] = "exmem max";
+	int n = strlen(text);
+
+	if (pages != NO_LIMIT)
+		n = snprintf(text, sizeof(text), "exmem %lu", pages * PAGE + bytes);
+	note("misc.max", group, pages, bytes, 0, 0);
+	expect_value("write", pwrite(group_files[group][MAX], text, n, 0), n);
+	world->group[group].max = pages;
+}
+
+static void op_max(void)
+{
+	int group = below(NR_GROUPS);
+
+	if (has_groups())
+		set_max(group, any_limit(group_pages(group)), below(PAGE));
+}
+
+static void set_group(int group)
+{
+	note("cgroup.procs", group, 0, 0, 0, 0);
+	expect_value("write", pwrite(group_files[group][PROCS], "0", 1, 0), 1);
+	me.payer.group = group;
+}
+
+static void op_group(void)
+{
+	if (has_groups())
+		set_group(below(NR_GROUPS));
 }
 
 /* In a child: the mappings that fork() did not copy are gone. */
@@ -1471,6 +1710,19 @@ static void become_victim(void)
 	}
 }
 
+/* Nobody knows what the victim has done last. */
+static void take_over_groups(void)
+{
+	struct group *group = world->group;
+	int i;
+
+	for (i = 0; has_groups() && i < NR_GROUPS; i++) {
+		set_max(i, group[i].max, 0);
+		group[i].peak = read_group(i, PEAK) / PAGE;
+		group[i].events = read_group(i, EVENTS);
+	}
+}
+
 /* A child that shares nothing is killed in the middle of an operation. */
 static void op_victim(void)
 {
@@ -1487,6 +1739,7 @@ static void op_victim(void)
 	usleep(1000 + below(30000));
 	expect(kill(pid, SIGKILL), 0);
 	expect_end(pid, SIGKILL);
+	take_over_groups();
 }
 
 static const struct {
@@ -1516,7 +1769,10 @@ static const struct {
 	{ "recvmsg", op_receive, 200 },
 	{ "new sockets", op_new_sockets, 20 },
 	{ "setrlimit", op_limit, 200 },
-	{ "capset", op_exempt, 50 },
+	{ "capset", op_exempt, 100 },
+	{ "setresuid", op_user, 100 },
+	{ "misc.max", op_max, 100 },
+	{ "cgroup.procs", op_group, 8 },
 	{ "fork", op_fork, 20 },
 	{ "keeper", op_keeper, 12 },
 	{ "victim", op_victim, 4 },
@@ -1547,13 +1803,52 @@ static void step(void)
 	check();
 }
 
+static void group_path(char path[128], int worker, int group)
+{
+	snprintf(path, 128, "%s/%d-%d", cgroup_dir, worker, group);
+}
+
+static void open_group(int group)
+{
+	static const char *const names[] = {
+		[CURRENT] = "misc.current", [PEAK] = "misc.peak", [EVENTS] = "misc.events",
+		[MAX] = "misc.max", [PROCS] = "cgroup.procs",
+	};
+	char path[128], file[160];
+	struct stat st;
+	int i;
+
+	group_path(path, me.worker, group);
+	expect(stat(path, &st), 0);
+	group_ids[group] = st.st_ino;
+	for (i = 0; i < NR_GROUP_FILES; i++) {
+		snprintf(file, sizeof(file), "%s/%s", path, names[i]);
+		group_files[group][i] = open(file, (i < MAX ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+		expect(group_files[group][i], 0);
+	}
+}
+
+static void open_groups(void)
+{
+	int i;
+
+	for (i = 0; i < NR_GROUPS; i++) {
+		world->group[i].max = NO_LIMIT;
+		if (has_groups())
+			open_group(i);
+	}
+	if (has_groups())
+		set_group(0);
+}
+
 static void init_worker(int worker)
 {
 	me.worker = worker;
 	seed_random(seed + worker);
 	catch_faults();
 	note("start", 0, 0, 0, 0, 0);
-	expect(setresuid(FIRST_UID + worker, 0, 0), 0);
+	open_groups();
+	set_user(0);
 	set_exempt(false);
 	set_limit(NO_LIMIT, 0);
 	new_sockets();
@@ -1564,6 +1859,8 @@ static void init_worker(int worker)
 /* Half of the workers clean up, the others are killed. */
 static void end_worker(void)
 {
+	int i;
+
 	if (me.keeper)
 		end_keeper();
 	check_all_cells();
@@ -1574,7 +1871,12 @@ static void end_worker(void)
 	op_new_sockets();
 	collect();
 	check_pool();
-	expect_value("pages held", world->held, 0);
+	check_objects();
+	for (i = 0; i < NR_GROUPS; i++) {
+		check_group(i);
+		check_group_history(i);
+	}
+	expect_value("pages held", held_pages(), 0);
 	_exit(0);
 }
 
@@ -1623,28 +1925,91 @@ static bool run_workers(int nr, long operations)
 	return ok;
 }
 
-/* With a limit of 16 pages each user gets 16, and no more. */
+/* Does the kernel list an object of one of so many users? */
+static bool lists_object_of(int nr_users)
+{
+	FILE *f = fopen(OBJECTS, "re");
+	struct object_line line;
+	bool found = false;
+	char text[128];
+
+	while (f && fgets(text, sizeof(text), f)) {
+		if (!parse_object(text, &line) || line.user - FIRST_UID >= nr_users)
+			continue;
+		ksft_print_msg("%s", text);
+		found = true;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* With a limit of 16 pages the user gets 16, and no more. */
+static __noreturn void try_limit(uid_t uid)
+{
+	struct rlimit limit = { 16 * PAGE, RLIM_INFINITY };
+	int fd;
+
+	if (setresuid(uid, 0, 0))
+		_exit(1);
+	set_exempt(false);
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	fd = open(EXMEM_DEV, O_RDWR);
+	_exit(exmem_map(fd, 17, 0) != MAP_FAILED || errno != EAGAIN ||
+	      exmem_map(fd, 16, 0) == MAP_FAILED);
+}
+
 static bool nobody_is_charged(int nr)
 {
-	int i, fd, status, bad = 0;
+	bool bad = lists_object_of(nr * NR_USERS);
+	int i, status;
 	pid_t pid;
 
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr * NR_USERS; i++) {
 		pid = fork();
-		if (!pid) {
-			struct rlimit limit = { 16 * PAGE, RLIM_INFINITY };
-
-			if (setresuid(FIRST_UID + i, 0, 0))
-				_exit(1);
-			set_exempt(false);
-			setrlimit(RLIMIT_MEMLOCK, &limit);
-			fd = open(EXMEM_DEV, O_RDWR);
-			_exit(exmem_map(fd, 17, 0) != MAP_FAILED || errno != EAGAIN ||
-			      exmem_map(fd, 16, 0) == MAP_FAILED);
-		}
-		bad += waitpid(pid, &status, 0) != pid || status;
+		if (!pid)
+			try_limit(FIRST_UID + i);
+		bad |= waitpid(pid, &status, 0) != pid || status;
 	}
 	return !bad;
+}
+
+static bool new_groups(int nr)
+{
+	const char *missing = cgroup_make_dir();
+	char path[128];
+	int i;
+
+	if (missing) {
+		ksft_print_msg("without cgroups: %s\n", missing);
+		return false;
+	}
+	for (i = 0; i < nr * NR_GROUPS; i++) {
+		group_path(path, i / NR_GROUPS, i % NR_GROUPS);
+		if (mkdir(path, 0755))
+			ksft_exit_fail_perror(path);
+	}
+	return true;
+}
+
+/* Remove the cgroups. Returns false if a page is charged to one of them. */
+static bool end_groups(int nr)
+{
+	char path[128];
+	long bytes;
+	int i;
+
+	snprintf(path, sizeof(path), "%s/misc.current", cgroup_dir);
+	bytes = named_value(path, "exmem");
+	if (bytes)
+		ksft_print_msg("%ld bytes are charged to cgroups\n", bytes);
+	for (i = 0; i < nr * NR_GROUPS; i++) {
+		group_path(path, i / NR_GROUPS, i % NR_GROUPS);
+		if (rmdir(path))
+			ksft_print_msg("rmdir of %s: %s\n", path, strerror(errno));
+	}
+	cgroup_remove_dir();
+	return !bytes;
 }
 
 static void print_counts(int nr)
@@ -1664,7 +2029,8 @@ static void print_counts(int nr)
 
 #define TEST_OPERATIONS	"every operation does what the model says\n"
 #define TEST_FREE	"all pages are free\n"
-#define TEST_CHARGE	"no page is charged\n"
+#define TEST_CHARGE	"no page is charged to a user\n"
+#define TEST_CGROUP	"no page is charged to a cgroup\n"
 
 static __noreturn void skip(const char *reason)
 {
@@ -1672,11 +2038,13 @@ static __noreturn void skip(const char *reason)
 	ksft_test_result_skip(TEST_OPERATIONS);
 	ksft_test_result_skip(TEST_FREE);
 	ksft_test_result_skip(TEST_CHARGE);
+	ksft_test_result_skip(TEST_CGROUP);
 	ksft_finished();
 }
 
 static void run(int nr, long operations)
 {
+	bool groups = new_groups(nr);
 	struct timespec start, end;
 	double seconds;
 
@@ -1690,6 +2058,10 @@ static void run(int nr, long operations)
 	ksft_print_msg("%ld of %ld pages are free\n", exmem_free(), usable);
 	ksft_test_result(exmem_free() == usable, TEST_FREE);
 	ksft_test_result(nobody_is_charged(nr), TEST_CHARGE);
+	if (groups)
+		ksft_test_result(end_groups(nr), TEST_CGROUP);
+	else
+		ksft_test_result_skip(TEST_CGROUP);
 }
 
 int main(int argc, char **argv)
@@ -1714,13 +2086,17 @@ int main(int argc, char **argv)
 		return KSFT_FAIL;
 	}
 	ksft_print_header();
-	ksft_set_plan(3);
+	ksft_set_plan(4);
 	/* Each process and its victim can have all their pages: no request fails by chance. */
 	missing = exmem_front_missing(EXMEM_FRONT_MMAP, nr * 2L * NR_OBJECTS * OBJECT_PAGES) ?:
 		  exmem_front_missing(EXMEM_FRONT_SECRETMEM, 0);
 	if (missing)
 		skip(missing);
+	total = exmem_total();
 	usable = exmem_usable();
+	lists_objects = !access(OBJECTS, R_OK);
+	if (!lists_objects)
+		ksft_print_msg("without the list of objects in debugfs\n");
 	alone = nr == 1;
 	ksft_print_msg("seed %lu\n", seed);
 	run(nr, operations);
