@@ -16,6 +16,9 @@
  * bench beside                   99th percentile in ns of cycles of one page while
  *                                requests on another CPU fail, and while they
  *                                succeed; median, and the median ratio
+ * bench containers               the same in a cgroup, beside another cgroup at its
+ *                                limit: against one within its limit, and against
+ *                                one that uses anonymous memory
  *
  * Needs root and a kernel booted with exmem=8M per CPU used.
  */
@@ -26,6 +29,7 @@
 #include <time.h>
 
 #include "../kselftest.h"
+#include "cgroup.h"
 #include "exmem.h"
 
 #define TRACING_ON	"/sys/kernel/tracing/tracing_on"
@@ -35,6 +39,7 @@
 #define CYCLED_PAGES	6400	/* in a round of "bench cost PAGES" */
 #define BESIDE_ROUNDS	11
 #define BESIDE_CYCLES	10000	/* in a round of "bench beside" */
+#define CONTAINER_PAGES	1024	/* the limit of a container */
 
 enum step { CREATE, MAP, TOUCH, UNMAP, CLOSE, STEPS };
 
@@ -349,19 +354,47 @@ static int scaling(size_t pages, int seconds)
 	return 0;
 }
 
-/* Request the pages over and over, on CPU 1. Each time, the request must fail, or succeed. */
-static void request(size_t pages, bool fails)
+/* What the other task requests, over and over. */
+struct request {
+	const char *kind;
+	size_t pages;
+	int error;	/* 0: the request succeeds */
+};
+
+static void *map_pages(const char *kind, size_t pages)
+{
+	return mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, find_kind(kind)->flags, -1, 0);
+}
+
+static void repeat(const struct request *request)
 {
 	void *p;
 
 	stay_on(1);
 	do {
-		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, pages * PAGE, PROT_READ);
-	} while (fails ? p == MAP_FAILED : !munmap(p, pages * PAGE));
+		p = map_pages(request->kind, request->pages);
+	} while (request->error ? p == MAP_FAILED && errno == request->error :
+				  !munmap(p, request->pages * PAGE));
 	_exit(1);
 }
 
-static double p99_beside(size_t pages, bool fails)
+enum container { OTHER, OURS, CONTAINERS };
+
+static void container_path(char path[128], enum container container)
+{
+	snprintf(path, 128, "%s/%d", cgroup_dir, container);
+}
+
+static void enter(enum container container)
+{
+	char path[128];
+
+	container_path(path, container);
+	if (cgroup_dir[0] && !cgroup_put(path, "cgroup.procs", "0"))
+		die(path);
+}
+
+static double p99_beside(const struct request *request)
 {
 	/* Not static: one more VMA would make each mmap() of "bench cost" more expensive. */
 	double p99, *took = malloc(BESIDE_CYCLES * sizeof(*took));
@@ -371,9 +404,11 @@ static double p99_beside(size_t pages, bool fails)
 
 	if (!took)
 		die("malloc");
+	enter(OTHER);
 	pid = fork();
 	if (!pid)
-		request(pages, fails);
+		repeat(request);
+	enter(OURS);
 	for (i = 0; i < BESIDE_CYCLES; i++) {
 		start = now();
 		cycle(find_kind("exclusive"), 1, NULL);
@@ -388,23 +423,105 @@ static double p99_beside(size_t pages, bool fails)
 	return p99;
 }
 
+static void print_beside(const char *what, const double *failing, const double *reference)
+{
+	double a[BESIDE_ROUNDS], b[BESIDE_ROUNDS], ratios[BESIDE_ROUNDS];
+	int i;
+
+	for (i = 0; i < BESIDE_ROUNDS; i++) {
+		a[i] = failing[i];
+		b[i] = reference[i];
+		ratios[i] = a[i] / b[i];
+	}
+	printf("%s %.0f %.0f %.2f\n", what, median(a, BESIDE_ROUNDS), median(b, BESIDE_ROUNDS),
+	       median(ratios, BESIDE_ROUNDS));
+}
+
 /* Half of the pool is held. A request for more than the other half fails. */
 static int delays_beside(void)
 {
-	double failing[BESIDE_ROUNDS], succeeding[BESIDE_ROUNDS], ratios[BESIDE_ROUNDS];
+	double failing[BESIDE_ROUNDS], succeeding[BESIDE_ROUNDS];
 	size_t total = exmem_total();
+	const struct request too_much = { "exclusive", total / 4 * 3, ENOMEM };
+	const struct request a_page = { "exclusive", 1 };
 	int i;
 
-	if (exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, total / 2 * PAGE, PROT_READ) == MAP_FAILED)
+	if (map_pages("exclusive", total / 2) == MAP_FAILED)
 		die("holding half of the pool");
 	stay_on(0);
 	for (i = 0; i < BESIDE_ROUNDS; i++) {
-		failing[i] = p99_beside(total / 4 * 3, true);
-		succeeding[i] = p99_beside(1, false);
-		ratios[i] = failing[i] / succeeding[i];
+		failing[i] = p99_beside(&too_much);
+		succeeding[i] = p99_beside(&a_page);
 	}
-	printf("beside %.0f %.0f %.2f\n", median(failing, BESIDE_ROUNDS),
-	       median(succeeding, BESIDE_ROUNDS), median(ratios, BESIDE_ROUNDS));
+	print_beside("beside", failing, succeeding);
+	return 0;
+}
+
+static void create_containers(void)
+{
+	char path[128], max[64];
+	int i;
+
+	snprintf(max, sizeof(max), "exmem %lu", CONTAINER_PAGES * PAGE);
+	for (i = 0; i < CONTAINERS; i++) {
+		container_path(path, i);
+		if (mkdir(path, 0755) || !cgroup_put(path, "misc.max", max))
+			die(path);
+	}
+}
+
+static void remove_containers(void)
+{
+	char path[128];
+	int i;
+
+	if (!cgroup_put(CGROUP_TOP, "cgroup.procs", "0"))
+		die("leaving the container");
+	for (i = 0; i < CONTAINERS; i++) {
+		container_path(path, i);
+		rmdir(path);
+	}
+	cgroup_remove_dir();
+}
+
+/* One more page than the other container may have. */
+static double p99_beside_limit(void)
+{
+	const struct request a_page = { "exclusive", 1, EAGAIN };
+	double p99;
+	void *p;
+
+	/* This task pays for the pages as one of the other container. */
+	enter(OTHER);
+	p = map_pages("exclusive", CONTAINER_PAGES);
+	if (p == MAP_FAILED)
+		die("all pages of the container");
+	p99 = p99_beside(&a_page);
+	munmap(p, CONTAINER_PAGES * PAGE);
+	return p99;
+}
+
+static int delays_of_containers(void)
+{
+	double at_limit[BESIDE_ROUNDS], within[BESIDE_ROUNDS], anonymous[BESIDE_ROUNDS];
+	const struct request a_page = { "exclusive", 1 }, other = { "populate", 1 };
+	const char *missing = cgroup_make_dir();
+	int i;
+
+	if (missing) {
+		fprintf(stderr, "bench: %s\n", missing);
+		return 1;
+	}
+	create_containers();
+	stay_on(0);
+	for (i = 0; i < BESIDE_ROUNDS; i++) {
+		at_limit[i] = p99_beside_limit();
+		within[i] = p99_beside(&a_page);
+		anonymous[i] = p99_beside(&other);
+	}
+	print_beside("containers", at_limit, within);
+	print_beside("containers-anonymous", at_limit, anonymous);
+	remove_containers();
 	return 0;
 }
 
@@ -422,7 +539,9 @@ int main(int argc, char **argv)
 		return scaling(atol(argv[2]), atoi(argv[3]));
 	if (argc == 2 && !strcmp(argv[1], "beside"))
 		return delays_beside();
+	if (argc == 2 && !strcmp(argv[1], "containers"))
+		return delays_of_containers();
 	fprintf(stderr, "usage: bench cost [PAGES KIND...] | cycles KIND PAGES COUNT |\n"
-			"       load PAGES SECONDS | scaling PAGES SECONDS | beside\n");
+			"       load PAGES SECONDS | scaling PAGES SECONDS | beside | containers\n");
 	return 1;
 }
