@@ -105,6 +105,7 @@ TEST(absent_without_a_pool)
 	EXPECT_FALSE(file_contains(MINE "/misc.current", "exmem"));
 	EXPECT_FALSE(set_max(A, 1));
 	remove_groups();
+	cgroup_unmount();
 }
 
 FIXTURE(cgroup)
@@ -142,6 +143,7 @@ FIXTURE_TEARDOWN(cgroup)
 	actor_kill(&self->a);
 	actor_kill(&self->b);
 	remove_groups();
+	cgroup_unmount();
 	chmod(EXMEM_DEV, 0600);
 }
 
@@ -641,9 +643,14 @@ static bool start_contest(void)
 	return contest != MAP_FAILED;
 }
 
+static bool contested(int nr)
+{
+	return contest->got[nr] > 10 && contest->refused[nr] > 10;
+}
+
 /*
  * Both loop at their limits, in several processes. A cgroup may show more than its limit for a
- * moment, while it refuses a request; what it has is never more.
+ * moment, while it refuses a request; its allocated pages never exceed the limit.
  */
 TEST_F_TIMEOUT(cgroup, compete, 120)
 {
@@ -657,7 +664,8 @@ TEST_F_TIMEOUT(cgroup, compete, 120)
 	ASSERT_TRUE(set_max(A, MAX) && set_max(B, 2 * MAX));
 	ask(&self->a, act_start_competing, variant->front, 0, MAX);
 	ask(&self->b, act_start_competing, variant->front, 1, 2 * MAX);
-	for (end = time(NULL) + SECONDS; time(NULL) < end; samples++) {
+	end = time(NULL) + SECONDS;
+	for (; time(NULL) < end || !contested(0) || !contested(1); samples++) {
 		now = used();
 		most_used = now > most_used ? now : most_used;
 		EXPECT_LE(group_pages(A, "misc.peak"), MAX);
@@ -668,12 +676,10 @@ TEST_F_TIMEOUT(cgroup, compete, 120)
 	ask(&self->a, act_wait_for_children);
 	ask(&self->b, act_wait_for_children);
 	EXPECT_EQ(contest->wrong, 0);
-	EXPECT_GT(samples, 10);
+	EXPECT_GT(samples, 0);
 	EXPECT_GT(most_used, 0);
 	EXPECT_LE(most_used, 3 * MAX);
 	for (now = 0; now < 2; now++) {
-		EXPECT_GT(contest->got[now], 10);
-		EXPECT_GT(contest->refused[now], 10);
 		EXPECT_GT(contest->peak[now], 0);
 		EXPECT_LE(contest->peak[now], (now + 1) * MAX);
 		EXPECT_EQ(contest->held[now], 0);

@@ -14,6 +14,9 @@
 /* The parent of all cgroups of the test, if there are any. */
 static char cgroup_dir[64];
 
+/* The administrator does not use the misc controller. */
+static bool cgroup_misc_off;
+
 static inline bool cgroup_put(const char *dir, const char *file, const char *text)
 {
 	char path[192];
@@ -34,9 +37,18 @@ static inline const char *cgroup_mount(void)
 		return "needs cgroup2";
 	if (!file_contains(CGROUP_TOP "/cgroup.controllers", "misc"))
 		return "needs CONFIG_CGROUP_MISC, and the misc controller in cgroup2";
+	cgroup_misc_off = !file_contains(CGROUP_TOP "/cgroup.subtree_control", "misc");
 	if (!cgroup_put(CGROUP_TOP, "cgroup.subtree_control", "+misc"))
 		return "needs +misc in cgroup.subtree_control";
 	return NULL;
+}
+
+/* Leave the controller as it was. */
+static inline void cgroup_unmount(void)
+{
+	if (cgroup_misc_off)
+		cgroup_put(CGROUP_TOP, "cgroup.subtree_control", "-misc");
+	umount(CGROUP_TOP);
 }
 
 /* Mount cgroup2, and create cgroup_dir. Returns the reason why that can't be done, or NULL. */
@@ -59,6 +71,7 @@ static inline void cgroup_remove_dir(void)
 {
 	rmdir(cgroup_dir);
 	cgroup_dir[0] = 0;
+	cgroup_unmount();
 }
 
 #endif /* _SELFTESTS_EXMEM_CGROUP_H */
