@@ -96,7 +96,7 @@ static unsigned char *map_key(int fd, int prot)
 		return p;
 	switch (errno) {
 	case EAGAIN:
-		err(EXIT_FAILURE, "over RLIMIT_MEMLOCK");
+		err(EXIT_FAILURE, "over RLIMIT_MEMLOCK or the limit of the cgroup");
 	case ENOMEM:
 		err(EXIT_FAILURE, "the pool of exclusive memory has no free page");
 	default:

@@ -33,8 +33,8 @@ static bool map_exclusive(void *addr, size_t size)
 }
 
 /*
- * Without a pool, memfd_secret() finds pages only when they are used. To a system call, a lack
- * of them is an error, and not SIGBUS.
+ * Without a pool, memfd_secret() allocates a page at the first access. If that fails in a
+ * system call, the call returns an error, and no SIGBUS is raised.
  */
 static bool touch(char *start, size_t size)
 {
@@ -107,7 +107,7 @@ static bool commit(extent_hooks_t *hooks, void *addr, size_t size, size_t offset
 		bytes_in_use += length;
 		return false;
 	}
-	/* Nothing may be mapped there by now. */
+	/* The failed attempt may have removed the reservation. */
 	if (reserve(start, length) == MAP_FAILED)
 		err(EXIT_FAILURE, "can't restore a reservation");
 	return true;
@@ -185,15 +185,15 @@ static const char *reason(int error)
 	case ENOMEM:
 		return "not enough of it, or over RLIMIT_MEMLOCK";
 	case EAGAIN:
-		return "over RLIMIT_MEMLOCK";
+		return "over RLIMIT_MEMLOCK or the limit of the cgroup";
 	default:
 		return strerror(error);
 	}
 }
 
 /*
- * Choose the memory once. If there is too little of it later, an allocation fails: the
- * protection of a key does not depend on when it was made.
+ * Choose the memory once, so that all keys have the same protection. If there is too little of
+ * it later, an allocation fails.
  */
 static bool choose_memory(void)
 {
@@ -221,8 +221,8 @@ static bool set(unsigned int arena, const char *name, void *value, size_t size)
 }
 
 /*
- * The hooks come after the arena: jemalloc would otherwise take 2 MiB for its metadata from
- * them. The metadata, in ordinary memory, is addresses and sizes, and no part of a key.
+ * Install the hooks after the arena has been created. Otherwise jemalloc would allocate 2 MiB
+ * of metadata through them. The metadata is addresses and sizes, and no part of a key.
  */
 static bool arena_open(unsigned int *arena)
 {

@@ -38,7 +38,7 @@ static const char *reason(int error)
 	case ENOMEM:
 		return "too little of the pool is free";
 	case EAGAIN:
-		return "over RLIMIT_MEMLOCK";
+		return "over RLIMIT_MEMLOCK or the limit of the cgroup";
 	default:
 		return "mmap() failed";
 	}

@@ -4,12 +4,13 @@
  *
  *	LD_PRELOAD=DIR/mlock-exclusive.so PROGRAM
  *
- * A library that keeps keys maps anonymous memory, often with guard pages, and at once names
- * the part for the keys: to mlock(), as libsodium and libgcrypt do, or to
- * madvise(MADV_DONTDUMP), as OpenSSL does, whose lock is a bare system call. Here, exclusive
- * memory replaces this part, and only this part: guard pages stay ordinary memory, and take
- * no page of the pool. Other memory is locked as before: from malloc(), of files, by
- * mlockall(), or mapped earlier than the last mapping of the thread.
+ * A library that keeps keys maps anonymous memory, often with guard pages, and then passes
+ * the part for the keys to mlock(), as libsodium and libgcrypt do, or to
+ * madvise(MADV_DONTDUMP), as OpenSSL does. OpenSSL locks with a bare system call, which a
+ * preloaded library cannot intercept. Here, exclusive memory replaces this part, and only
+ * this part: guard pages stay ordinary memory, and take no page of the pool. Other memory is
+ * locked as before: from malloc(), of files, by mlockall(), or mapped earlier than the last
+ * mapping of the thread.
  *
  * If there is no exclusive memory, the library gets the locked memory it asked for, and a
  * message tells why. After fork(), the child does not have the exclusive memory.
@@ -43,7 +44,7 @@ static void complain(void)
 		fprintf(stderr, "mlock-exclusive: no exclusive memory: %s\n", strerror(errno));
 }
 
-/* The contents stay. If there are too few pages in the pool, so does the memory. */
+/* The contents are kept. If the pool has too few pages, the memory is not replaced. */
 static bool replace(void *start, size_t size)
 {
 	void *p = (void *)syscall(SYS_mmap, NULL, size, RW,
@@ -61,11 +62,18 @@ static bool replace(void *start, size_t size)
 	return false;
 }
 
-/* Locking concerns whole pages. */
+static uintptr_t page_align(uintptr_t addr)
+{
+	uintptr_t page = sysconf(_SC_PAGESIZE);
+
+	return (addr + page - 1) & -page;
+}
+
+/* mlock() locks whole pages. */
 static bool make_exclusive(const void *addr, size_t size)
 {
-	uintptr_t page = sysconf(_SC_PAGESIZE), start = (uintptr_t)addr & -page;
-	uintptr_t end = ((uintptr_t)addr + size + page - 1) & -page;
+	uintptr_t start = (uintptr_t)addr & -sysconf(_SC_PAGESIZE);
+	uintptr_t end = page_align((uintptr_t)addr + size);
 
 	if (start >= end || start < last.start || end > last.end)
 		return false;
@@ -87,7 +95,7 @@ void *mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
 	last.end = last.start;
 	last.exclusive = false;
 	if ((flags & MAP_TYPE) == MAP_PRIVATE && flags & MAP_ANONYMOUS && prot == RW)
-		last.end += size;
+		last.end += page_align(size);
 	return p;
 }
 
@@ -101,6 +109,20 @@ int munmap(void *addr, size_t size)
 	if ((uintptr_t)addr < last.end && last.start < (uintptr_t)addr + size)
 		last.end = last.start;
 	return syscall(SYS_munmap, addr, size);
+}
+
+/* A part that is not readable and writable can't be copied: guard pages, as a rule. */
+int mprotect(void *addr, size_t size, int prot)
+{
+	uintptr_t start = (uintptr_t)addr, end = page_align(start + size);
+
+	if (prot != RW && start < last.end && last.start < end && !last.exclusive) {
+		if (start <= last.start)
+			last.start = end < last.end ? end : last.end;
+		else
+			last.end = start;
+	}
+	return syscall(SYS_mprotect, addr, size, prot);
 }
 
 int mlock(const void *addr, size_t size)

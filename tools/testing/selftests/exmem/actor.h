@@ -155,7 +155,7 @@ static inline long act_become(const long *arg)
 {
 	if (setresgid(arg[0], arg[0], arg[0]) || setresuid(arg[0], arg[0], arg[0]))
 		return -errno;
-	/* Else the files in /proc belong to root, and no parent could write uid_map. */
+	/* Otherwise the files in /proc would belong to root: no parent could write uid_map. */
 	return act_result(prctl(PR_SET_DUMPABLE, 1));
 }
 
