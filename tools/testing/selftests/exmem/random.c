@@ -348,16 +348,24 @@ static int pages_to_allocate(const struct object *o, int pgoff, int nr)
 	return pgoff < o->size ? o->size - pgoff : 0;
 }
 
-/*
- * The error of an allocation of @nr pages while the pool has enough. @before pages are charged
- * by the same system call.
- */
-static int charge_error(const struct payer *payer, long before, long nr)
+static int missing_pages(const struct object *o, int pgoff, int nr)
+{
+	int i, missing = 0, end = pgoff + pages_to_allocate(o, pgoff, nr);
+
+	for (i = pgoff; i < end; i++)
+		missing += !o->page[i].here;
+	return missing;
+}
+
+/* The error of an allocation of @nr pages while the pool has enough. */
+static int charge_error(const struct payer *payer, long nr)
 {
 	struct group *group = &world->group[payer->group];
-	long in_group = group_pages(payer->group) + before + nr;
+	long in_group = group_pages(payer->group) + nr;
 
-	if (!payer->exempt && user_pages(payer->user) + before + nr > payer->limit)
+	if (!nr)
+		return 0;
+	if (!payer->exempt && user_pages(payer->user) + nr > payer->limit)
 		return -EAGAIN;
 	if (nr > total)
 		return -ENOMEM;
@@ -367,24 +375,6 @@ static int charge_error(const struct payer *payer, long before, long nr)
 	}
 	if (in_group > group->peak)
 		group->peak = in_group;
-	return 0;
-}
-
-/* The error of filling the holes in a part of an object: one after the other. */
-static int fill_error(const struct object *o, int pgoff, int nr)
-{
-	int i, error, hole = 0, filled = 0, end = pgoff + pages_to_allocate(o, pgoff, nr);
-
-	for (i = pgoff; i < end; i++) {
-		hole += !o->page[i].here;
-		if (!hole || (i + 1 < end && !o->page[i + 1].here))
-			continue;
-		error = charge_error(&o->payer, filled, hole);
-		if (error)
-			return error;
-		filled += hole;
-		hole = 0;
-	}
 	return 0;
 }
 
@@ -1039,7 +1029,7 @@ struct request {
 static int model_mmap(const struct request *r)
 {
 	struct object *o = r->object;
-	int error = o->kind == ANON ? charge_error(&o->payer, 0, r->nr) : 0;
+	int error = o->kind == ANON ? charge_error(&o->payer, r->nr) : 0;
 
 	/* MAP_EXCLUSIVE allocates before it checks anything else. */
 	if (error)
@@ -1053,7 +1043,7 @@ static int model_mmap(const struct request *r)
 	if (o->readonly && r->prot & PROT_WRITE)
 		return -EACCES;
 	if (o->kind != ANON)
-		error = fill_error(o, r->pgoff, r->nr);
+		error = charge_error(&o->payer, missing_pages(o, r->pgoff, r->nr));
 	/* The pages of the mappings that this one replaces are freed after the allocation. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
@@ -1156,7 +1146,7 @@ static void op_mmap_bad(void)
 		return;
 	/* mmap() refuses this one only after the allocation. */
 	if (bad[i].flags & MAP_EXCLUSIVE && error == -EPERM)
-		error = charge_error(&me.payer, 0, bad[i].nr) ?: error;
+		error = charge_error(&me.payer, bad[i].nr) ?: error;
 	note("mmap", 0, bad[i].nr, bad[i].prot, bad[i].flags, bad[i].offset);
 	p = mmap(NULL, bad[i].nr * PAGE, bad[i].prot, bad[i].flags, bad[i].fd ? fd_of(o) : -1,
 		 bad[i].offset);
@@ -1175,9 +1165,9 @@ static void op_mmap_all(void)
 	fd = open(EXMEM_DEV, O_RDWR);
 	note("mmap of all", left, 0, 0, 0, 0);
 	p = exmem_map(fd, left + 1, 0);
-	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, 0, left + 1) ?: -ENOMEM);
+	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, left + 1) ?: -ENOMEM);
 	p = exmem_map(fd, left, 0);
-	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, 0, left));
+	expect(p == MAP_FAILED ? -1 : 0, charge_error(&me.payer, left));
 	if (p != MAP_FAILED)
 		munmap(p, left * PAGE);
 	close(fd);
