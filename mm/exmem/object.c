@@ -350,6 +350,8 @@ static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsi
 	LIST_HEAD(untouched);
 	int ret;
 
+	if (!missing)
+		return 0;
 	/* All at once: a request that exceeds a limit allocates nothing, not even for a moment. */
 	ret = exmem_charge_missing(obj, missing);
 	if (!ret) {
