@@ -345,11 +345,12 @@ static int exmem_charge_missing(struct exmem_object *obj, unsigned long nr)
 static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsigned long last,
 			     struct list_head *added)
 {
-	unsigned long had = obj->nr_pages;
-	unsigned long missing = last - first + 1 - exmem_nr_pages_in(obj, first, last);
+	unsigned long had = obj->nr_pages, missing = last - first + 1;
 	LIST_HEAD(untouched);
 	int ret;
 
+	if (had)
+		missing -= exmem_nr_pages_in(obj, first, last);
 	if (!missing)
 		return 0;
 	/* All at once: a request that exceeds a limit allocates nothing, not even for a moment. */
