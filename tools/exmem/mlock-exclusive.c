@@ -111,17 +111,24 @@ int munmap(void *addr, size_t size)
 	return syscall(SYS_munmap, addr, size);
 }
 
-/* A part that is not readable and writable can't be copied: guard pages, as a rule. */
+/* Guard pages, as a rule, which can't be copied. The keys are in the larger part beside them. */
+static void exclude(uintptr_t start, uintptr_t end)
+{
+	uintptr_t before = start > last.start ? start - last.start : 0;
+	uintptr_t after = end < last.end ? last.end - end : 0;
+
+	if (last.exclusive || start >= last.end || end <= last.start)
+		return;
+	if (after > before)
+		last.start = last.end - after;
+	else
+		last.end = last.start + before;
+}
+
 int mprotect(void *addr, size_t size, int prot)
 {
-	uintptr_t start = (uintptr_t)addr, end = page_align(start + size);
-
-	if (prot != RW && start < last.end && last.start < end && !last.exclusive) {
-		if (start <= last.start)
-			last.start = end < last.end ? end : last.end;
-		else
-			last.end = start;
-	}
+	if (prot != RW)
+		exclude((uintptr_t)addr, page_align((uintptr_t)addr + size));
 	return syscall(SYS_mprotect, addr, size, prot);
 }
 
