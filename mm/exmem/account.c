@@ -100,7 +100,7 @@ static void exmem_uncharge_user(struct exmem_account *account, unsigned long nr)
 /**
  * exmem_charge - charge pages to the creator of an object
  * @account: the object's account
- * @nr: number of pages
+ * @nr: number of pages, not 0
  *
  * Context: Process context.
  * Return: 0; -EAGAIN over RLIMIT_MEMLOCK of the creator or of the owner of a user namespace
@@ -109,8 +109,6 @@ static void exmem_uncharge_user(struct exmem_account *account, unsigned long nr)
  */
 int exmem_charge(struct exmem_account *account, unsigned long nr)
 {
-	if (!nr)
-		return 0;
 	if (nr > exmem_capacity)
 		return exmem_exceeds_memlock(account, nr) && !exmem_exempt(account) ? -EAGAIN :
 										      -ENOMEM;

@@ -26,8 +26,8 @@ static inline bool cgroup_put(const char *dir, const char *file, const char *tex
 }
 
 /*
- * Mount cgroup2 where only this process sees it, whatever the machine has there. Returns the
- * reason why that can't be done, or NULL.
+ * Mount cgroup2 in a mount namespace of this process alone. Returns the reason why that can't
+ * be done, or NULL.
  */
 static inline const char *cgroup_mount(void)
 {

@@ -170,7 +170,7 @@ TEST_F(charge, failing_request_keeps_nothing)
 	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT + 1), -EAGAIN);
 	EXPECT_EQ(used(), 100);
 	EXPECT_EQ(charged(), 100);
-	/* What the object has already is not charged again. */
+	/* Pages that the object already has are not charged again. */
 	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
 	EXPECT_EQ(charged(), LIMIT);
 	EXPECT_EQ(ask(user, act_map, variant->front, LIMIT), 0);
