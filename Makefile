@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run test bench perf kernel clean
+.PHONY: run test test-all bench perf kernel clean
 
 run:
 	@lab/run
 
 test:
 	@lab/test
+
+test-all:
+	@lab/test all
 
 bench:
 	@lab/bench

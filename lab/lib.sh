@@ -16,8 +16,9 @@ export KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
-# set_kernel VER: use a kernel other than the default
+# set_kernel VER: use a kernel other than the default, here and in the scripts that this one runs
 set_kernel() {
+	export KVER=$1
 	kver=$1
 	src=$build/$kver/source
 	KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh

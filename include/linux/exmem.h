@@ -34,7 +34,7 @@ void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma);
  * @page: any page of memory that is online
  *
  * A page of the pool never moves, but does not look unmovable: it has no references,
- * and is not reserved. Otherwise KVM and VFIO would use it like ordinary memory.
+ * and is not reserved. Otherwise VFIO would use it like ordinary memory.
  *
  * Context: Any context.
  * Return: true if the pool has the page, free, in use or poisoned.

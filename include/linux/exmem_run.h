@@ -23,7 +23,7 @@ struct exmem_region;
  * fields.
  */
 struct exmem_run {
-	unsigned long __page_flags;
+	memdesc_flags_t __page_flags;
 	struct list_head list;
 	unsigned long __page_mapping;
 	struct exmem_region *region;
@@ -37,7 +37,7 @@ struct exmem_run {
 EXMEM_RUN_MATCH(flags, __page_flags);
 EXMEM_RUN_MATCH(lru, list);
 EXMEM_RUN_MATCH(mapping, __page_mapping);
-/* @region overlays the page's index, whose name differs between kernels. */
+EXMEM_RUN_MATCH(__folio_index, region);
 EXMEM_RUN_MATCH(private, nr);
 EXMEM_RUN_MATCH(page_type, __page_type);
 EXMEM_RUN_MATCH(_refcount, __page_refcount);

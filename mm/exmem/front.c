@@ -16,6 +16,10 @@ static int exmem_init_fs_context(struct fs_context *fc)
 {
 	struct exmem_front *front = container_of(fc->fs_type, struct exmem_front, fs);
 
+	/*
+	 * Pseudo file systems are noexec: so mmap() refuses PROT_EXEC before it unmaps
+	 * anything, and READ_IMPLIES_EXEC does not add it.
+	 */
 	return init_pseudo(fc, front->magic) ? 0 : -ENOMEM;
 }
 
@@ -80,20 +84,8 @@ int __init exmem_front_register(struct exmem_front *front)
 	mnt = kern_mount(&front->fs);
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
-	/*
-	 * With this, mmap() refuses PROT_EXEC before it unmaps anything, and
-	 * READ_IMPLIES_EXEC does not add it.
-	 */
-	mnt->mnt_flags |= MNT_NOEXEC;
 	front->mnt = mnt;
 
-	front->ctl[0] = (struct ctl_table) {
-		.procname	= front->sysctl,
-		.data		= front->enabled,
-		.maxlen		= sizeof(*front->enabled),
-		.mode		= 0644,
-		.proc_handler	= proc_dobool,
-	};
-	register_sysctl_init("vm", front->ctl);
+	register_sysctl_init("vm", front->sysctl);
 	return 0;
 }

@@ -16,10 +16,8 @@
  * @file_name: name of its files in /proc
  * @fops: operations of its files, exmem_object_release() among them
  * @magic: type of its file system, reported by statfs(2)
- * @sysctl: name of its sysctl in /proc/sys/vm, which sets @enabled
- * @enabled: set and cleared by the administrator
- * @fs: its pseudo file system; private to front.c, like the rest below
- * @ctl: the sysctl
+ * @sysctl: enables or disables it; in /proc/sys/vm
+ * @fs: its pseudo file system; private to front.c, as is @mnt
  * @mnt: its mount, once it is registered
  *
  * A front end with a device node has a @name and @can_punch_hole only.
@@ -32,11 +30,9 @@ struct exmem_front {
 	const char *file_name;
 	const struct file_operations *fops;
 	unsigned long magic;
-	const char *sysctl;
-	bool *enabled;
+	const struct ctl_table sysctl[1];
 
 	struct file_system_type fs;
-	struct ctl_table ctl[1];
 	struct vfsmount *mnt;
 };
 

@@ -39,7 +39,7 @@ static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 	if (mapping_mapped(file->f_mapping))
 		return -EINVAL;
 
-	vm_flags_set(vma, VM_DONTCOPY);
+	vma_set_flags(vma, VMA_DONTCOPY_BIT);
 	vma->vm_ops = &exmem_mmap_vm_ops;
 	return exmem_object_mmap(file, vma, vma_pages(vma), vma_pages(vma));
 }
@@ -57,8 +57,13 @@ static struct exmem_front exmem_mmap_front __ro_after_init = {
 	.file_name	= "exclusive_memory",
 	.fops		= &exmem_mmap_fops,
 	.magic		= SECRETMEM_MAGIC,	/* as memfd_secret(); seen in map_files only */
-	.sysctl		= "exmem_mmap",
-	.enabled	= &exmem_mmap_enabled,
+	.sysctl		= {{
+		.procname	= "exmem_mmap",
+		.data		= &exmem_mmap_enabled,
+		.maxlen		= sizeof(exmem_mmap_enabled),
+		.mode		= 0644,
+		.proc_handler	= proc_dobool,
+	}},
 };
 
 static bool exmem_mmap_form_valid(unsigned long len, unsigned long flags, unsigned long fd,

@@ -142,7 +142,7 @@ static struct exmem_extent *exmem_new_extent(struct exmem_object *obj)
 	/* Pairs with exmem_free_extent(), which does not hold obj->lock. */
 	if (!smp_load_acquire(&obj->first_extent.page))
 		return &obj->first_extent;
-	return kmalloc(sizeof(struct exmem_extent), GFP_KERNEL_ACCOUNT);
+	return kmalloc_obj(struct exmem_extent, GFP_KERNEL_ACCOUNT);
 }
 
 static int exmem_split_extent(struct exmem_object *obj, unsigned long offset)
@@ -373,9 +373,10 @@ static int exmem_alloc_range(struct exmem_object *obj, unsigned long first, unsi
 static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *vma,
 			    unsigned long nr)
 {
-	unsigned long start = max(extent->offsets.start, vma->vm_pgoff);
-	unsigned long end = min(extent->offsets.last + 1, vma->vm_pgoff + nr);
-	unsigned long addr = vma->vm_start + (start - vma->vm_pgoff) * PAGE_SIZE;
+	unsigned long first = vma_start_pgoff(vma);
+	unsigned long start = max(extent->offsets.start, first);
+	unsigned long end = min(extent->offsets.last + 1, first + nr);
+	unsigned long addr = vma->vm_start + (start - first) * PAGE_SIZE;
 	unsigned long pfn = page_to_pfn(extent->page) + (start - extent->offsets.start);
 
 	/* This is RAM, mapped write-back: there is no memory type to look up or to track. */
@@ -385,7 +386,7 @@ static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *
 
 static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
 {
-	unsigned long first = vma->vm_pgoff, last = first + nr - 1;
+	unsigned long first = vma_start_pgoff(vma), last = first + nr - 1;
 	struct exmem_extent *extent;
 	int ret = 0;
 
@@ -401,7 +402,7 @@ static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsig
 	 * would unmap them only later, and other threads could reach them until then.
 	 */
 	if (ret)
-		zap_vma_ptes(vma, vma->vm_start, nr * PAGE_SIZE);
+		zap_special_vma_range(vma, vma->vm_start, nr * PAGE_SIZE);
 	return ret;
 }
 
@@ -432,7 +433,7 @@ static int exmem_add_mapper(struct exmem_object *obj, struct mm_struct *mm)
 
 	mapper = &obj->first_mapper;
 	if (mapper->mm)
-		mapper = kmalloc(sizeof(*mapper), GFP_KERNEL_ACCOUNT);
+		mapper = kmalloc_obj(*mapper, GFP_KERNEL_ACCOUNT);
 	if (!mapper)
 		return -ENOMEM;
 	mmgrab(mm);
@@ -476,12 +477,13 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
 			       unsigned long nr_alloc, unsigned long nr_map,
 			       struct list_head *detached)
 {
+	unsigned long first = vma_start_pgoff(vma);
 	LIST_HEAD(added);
 	int ret;
 
 	ret = exmem_add_mapper(obj, vma->vm_mm);
 	if (!ret)
-		ret = exmem_alloc_range(obj, vma->vm_pgoff, vma->vm_pgoff + nr_alloc - 1, &added);
+		ret = exmem_alloc_range(obj, first, first + nr_alloc - 1, &added);
 	if (!ret && nr_map)
 		ret = exmem_map(obj, vma, nr_map);
 	if (ret)
@@ -532,12 +534,13 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	LIST_HEAD(detached);
 	int ret;
 
-	if (!(vma->vm_flags & VM_MAYSHARE))
+	if (!vma_test(vma, VMA_MAYSHARE_BIT))
 		return -EINVAL;
-	if (vma->vm_flags & VM_EXEC)
+	if (vma_test(vma, VMA_EXEC_BIT))
 		return -EPERM;
 
-	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
+	vma_set_flags(vma, VMA_IO_BIT, VMA_PFNMAP_BIT, VMA_DONTEXPAND_BIT, VMA_DONTDUMP_BIT);
+	vma_clear_flags(vma, VMA_MAYEXEC_BIT);
 	if (!nr_alloc)
 		return 0;
 
@@ -604,7 +607,7 @@ static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_ext
 	bool mapped;
 
 	i_mmap_lock_read(&obj->mapping);
-	mapped = vma_interval_tree_iter_first(&obj->mapping.i_mmap, extent->offsets.start,
+	mapped = mapping_rmap_tree_iter_first(&obj->mapping, extent->offsets.start,
 					      extent->offsets.last);
 	i_mmap_unlock_read(&obj->mapping);
 	return mapped;
@@ -626,7 +629,7 @@ static bool exmem_extent_mapped(struct exmem_object *obj, const struct exmem_ext
  */
 void exmem_object_close(struct vm_area_struct *vma)
 {
-	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1;
+	unsigned long first = vma_start_pgoff(vma), last = vma_last_pgoff(vma);
 	struct exmem_object *obj = vma->vm_file->private_data;
 	struct exmem_extent *extent, *next;
 	LIST_HEAD(unmapped);
@@ -788,7 +791,7 @@ static struct exmem_object *exmem_vma_object(struct vm_area_struct *vma)
  */
 void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 {
-	unsigned long first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, nr;
+	unsigned long first = vma_start_pgoff(vma), last = vma_last_pgoff(vma), nr;
 	struct exmem_object *obj = exmem_vma_object(vma);
 
 	if (!obj)
@@ -814,7 +817,7 @@ void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
  */
 struct exmem_object *exmem_object_create(bool can_punch_hole)
 {
-	struct exmem_object *obj = kmalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+	struct exmem_object *obj = kmalloc_obj(*obj, GFP_KERNEL_ACCOUNT);
 
 	if (!obj)
 		return NULL;

@@ -49,7 +49,8 @@ static int exmem_secretmem_mmap_unsized(struct file *file, struct vm_area_struct
 
 static int exmem_secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	unsigned long size = exmem_secretmem_pages(file_inode(file)), nr = vma_pages(vma);
+	unsigned long size = exmem_secretmem_pages(file_inode(file));
+	unsigned long first = vma_start_pgoff(vma), nr = vma_pages(vma);
 
 	vma->vm_ops = &exmem_secretmem_vm_ops;
 	/*
@@ -59,7 +60,7 @@ static int exmem_secretmem_mmap(struct file *file, struct vm_area_struct *vma)
 	 */
 	if (!size)
 		return exmem_secretmem_mmap_unsized(file, vma);
-	nr = size > vma->vm_pgoff ? min(nr, size - vma->vm_pgoff) : 0;
+	nr = size > first ? min(nr, size - first) : 0;
 	return exmem_object_mmap(file, vma, nr, nr);
 }
 
@@ -111,8 +112,13 @@ static struct exmem_front exmem_secretmem_front __ro_after_init = {
 	.file_name	= "secretmem",
 	.fops		= &exmem_secretmem_fops,
 	.magic		= SECRETMEM_MAGIC,
-	.sysctl		= "exmem_secretmem",
-	.enabled	= &exmem_secretmem,
+	.sysctl		= {{
+		.procname	= "exmem_secretmem",
+		.data		= &exmem_secretmem,
+		.maxlen		= sizeof(exmem_secretmem),
+		.mode		= 0644,
+		.proc_handler	= proc_dobool,
+	}},
 };
 
 static struct file *exmem_secretmem_file(void)
@@ -152,19 +158,7 @@ bool exmem_secretmem_enabled(void)
  */
 int exmem_memfd_secret(unsigned int flags)
 {
-	struct file *file;
-	int fd;
-
-	fd = get_unused_fd_flags(flags & O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	file = exmem_secretmem_file();
-	if (IS_ERR(file)) {
-		put_unused_fd(fd);
-		return PTR_ERR(file);
-	}
-	fd_install(fd, file);
-	return fd;
+	return FD_ADD(flags & O_CLOEXEC, exmem_secretmem_file());
 }
 
 static int __init exmem_secretmem_init(void)

@@ -73,7 +73,7 @@ static const struct kobj_type exmem_dir_type = {
 static struct kobject * __init exmem_dir_add(struct kobject *parent, const nodemask_t *nodes,
 					     const char *name)
 {
-	struct exmem_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
+	struct exmem_dir *dir = kzalloc_obj(*dir);
 
 	if (!dir)
 		return NULL;
