@@ -126,6 +126,7 @@ static unsigned long group_ids[NR_GROUPS];
 static unsigned long seed;
 static bool alone;	/* the only worker: it knows how many pages are free */
 static bool lists_objects;
+static bool moves_ranges;	/* mremap() moves several mappings at once */
 static long total, usable;
 static struct world *worlds[MAX_WORKERS], *world;
 static struct process me;
@@ -1201,10 +1202,36 @@ static int model_mremap_to(int at, int old, int new, int to)
 	return 0;
 }
 
+/* Since Linux 6.17: checks come first, and a range of several mappings may be moved. */
+static int model_mremap_range_to(int at, int old, int new, int flags, int to)
+{
+	int from, next;
+
+	if (at + old > to && to + new > at)
+		return -EINVAL;
+	if (flags & MREMAP_DONTUNMAP)
+		return mapped(at) ? -EINVAL : -EFAULT;
+	if (!mapped(at) || old < new || (old > new && new > vma_end(at) - at))
+		return -EFAULT;
+	if (old > new)
+		unmap_cells(at + new, old - new);
+	for (from = at; from < at + new; from = next) {
+		next = from + 1;
+		if (!mapped(from))
+			continue;
+		next = vma_end(from) < at + new ? vma_end(from) : at + new;
+		unmap_cells(to + from - at, next - from);
+		move_cells(from, to + from - at, next - from);
+	}
+	return 0;
+}
+
 static int model_mremap(int at, int old, int new, int flags, int to)
 {
 	if (!new)
 		return -EINVAL;
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && moves_ranges)
+		return model_mremap_range_to(at, old, new, flags, to);
 	if (!mapped(at))
 		return -EFAULT;
 	if (flags & MREMAP_DONTUNMAP)
@@ -2054,6 +2081,15 @@ static void run(int nr, long operations)
 		ksft_test_result_skip(TEST_CGROUP);
 }
 
+static bool mremap_moves_ranges(void)
+{
+	char *p = mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	mprotect(p, PAGE, PROT_NONE);
+	return mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + 2 * PAGE) !=
+	       MAP_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	long operations = 100000;
@@ -2088,6 +2124,7 @@ int main(int argc, char **argv)
 	if (!lists_objects)
 		ksft_print_msg("without the list of objects in debugfs\n");
 	alone = nr == 1;
+	moves_ranges = mremap_moves_ranges();
 	ksft_print_msg("seed %lu\n", seed);
 	run(nr, operations);
 	ksft_finished();
