@@ -1,0 +1,964 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory as the memory of a virtual machine: the guest can use it, a page that is taken
+ * away is gone for the guest, too, and what KVM itself can't map fails without harm. All of it
+ * is done on ordinary memory as well, to show that the guest does what it is meant to do.
+ *
+ * KVM tries to map nested state only if it is booted with kvm.allow_unsafe_mappings=1.
+ */
+#define _GNU_SOURCE
+#include <asm/svm.h>
+#include <assert.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "exmem.h"
+#include "../kselftest_harness.h"
+
+#define ORDINARY	-1
+
+/* The guest's first pages, ordinary memory. */
+enum low_page {
+	PAGE_TABLES_PAGE = 1,		/* three pages */
+	CODE_PAGE = 4,
+	NESTED_CODE_PAGE,
+	VMCB_PAGE,
+	HSAVE_PAGE,
+	IOPM_PAGE,			/* three pages */
+	MSRPM_PAGE = IOPM_PAGE + 3,	/* two pages */
+	CLOCK_PAGE = MSRPM_PAGE + 2,
+	STACK_PAGE,
+	SMM_PAGE = 0x38,
+	LOW_PAGES = 0x40,
+};
+
+#define GPA(page)	((page) * PAGE)
+
+/* Then the memory to be tested. */
+#define MEM		0x200000UL
+#define MEM_PAGES	64
+#define MEM_SIZE	(MEM_PAGES * PAGE)
+
+/* Nothing is here. */
+#define MEM_MOVED	0x400000UL
+#define NOTHING		0x800000UL
+
+#define LOW_SLOT	0
+#define MEM_SLOT	1
+#define SMM_SLOT	0x10000		/* in the address space of system management mode */
+
+#define MARK		0x5ec2e75ec2e75ec2UL
+#define PORT		0x80
+
+#define EFER_LME	0x100
+#define EFER_LMA	0x400
+#define EFER_SVME	0x1000
+
+#define MSR_TSC			0x10
+#define MSR_HSAVE_PA		0xc0010117
+#define MSR_OLD_WALL_CLOCK	0x11
+#define MSR_OLD_SYSTEM_TIME	0x12
+#define MSR_WALL_CLOCK		0x4b564d00
+#define MSR_SYSTEM_TIME		0x4b564d01
+#define MSR_ASYNC_PF		0x4b564d02
+#define MSR_STEAL_TIME		0x4b564d03
+#define MSR_PV_EOI		0x4b564d04
+
+/* What the guest runs. */
+#define GUEST_READ	"\x48\x8b\x06\xf4"		/* mov (%rsi),%rax; hlt */
+#define GUEST_WRITE	"\x48\x89\x06\xf4"		/* mov %rax,(%rsi); hlt */
+#define GUEST_COPY	"\x48\xa5\xf4"			/* movsq; hlt */
+#define GUEST_COUNT	"\x48\xff\x06\xeb\xfb"		/* 1: incq (%rsi); jmp 1b */
+#define GUEST_WRMSR	"\x0f\x30\xf4"			/* wrmsr; hlt */
+#define GUEST_VMRUN	"\x0f\x01\xd8\xf4"		/* vmrun; hlt */
+#define GUEST_VMLOAD	"\x0f\x01\xda\xf4"		/* vmload; hlt */
+#define GUEST_VMSAVE	"\x0f\x01\xdb\xf4"		/* vmsave; hlt */
+#define GUEST_HLT	"\xf4"				/* hlt */
+#define GUEST_OUT	"\xe6\x80\xf4"			/* out %al,$PORT; hlt */
+#define GUEST_RDMSR	"\xb9\x10\x00\x00\x00\x0f\x32\xf4"	/* rdmsr of MSR_TSC; hlt */
+#define GUEST_OUT_RSM	"\xe6\x80\x0f\xaa"		/* out %al,$PORT; rsm */
+
+/* As the guest sees it. */
+struct guest_clock {
+	uint32_t version, pad;
+	uint64_t tsc, system_time;
+	uint32_t mul;
+	int8_t shift;
+	uint8_t flags, pad2[2];
+};
+
+struct vm {
+	int kvm, vm, vcpu;
+	struct kvm_run *run;
+	size_t run_size;
+	char *low, *mem;
+	int front, fd;	/* of the tested memory */
+	bool svm;
+};
+
+/* Map @pages new pages of a kind of memory, at @at unless that is NULL. */
+static void *new_memory(int front, void *at, size_t pages, int *fd)
+{
+	if (front != ORDINARY) {
+		*fd = exmem_front_open(front, pages * PAGE);
+		return exmem_front_map(front, *fd, at, pages * PAGE, PROT_READ | PROT_WRITE);
+	}
+	*fd = -1;
+	return mmap(at, pages * PAGE, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+}
+
+static int set_slot(struct vm *vm, int slot, uint64_t gpa, void *p, size_t size, int flags)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)p,
+	};
+
+	return ioctl(vm->vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+/* The VMM's address of the guest's memory. */
+static void *at(struct vm *vm, uint64_t gpa)
+{
+	return gpa < MEM ? vm->low + gpa : vm->mem + gpa - MEM;
+}
+
+/* The guest's first GiB, 1:1, in three pages at @gpa. */
+static void make_page_tables(struct vm *vm, uint64_t gpa)
+{
+	uint64_t *pgd = at(vm, gpa), *pud = at(vm, gpa + PAGE), *pmd = at(vm, gpa + 2 * PAGE);
+	uint64_t i;
+
+	*pgd = (gpa + PAGE) | 7;
+	*pud = (gpa + 2 * PAGE) | 7;
+	for (i = 0; i < 512; i++)
+		pmd[i] = i << 21 | 0x87;
+}
+
+/* Give the vCPU all features that KVM has. */
+static bool set_cpuid(struct vm *vm)
+{
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+	bool ok;
+	__u32 i;
+
+	cpuid->nent = 256;
+	ok = !ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) &&
+	     !ioctl(vm->vcpu, KVM_SET_CPUID2, cpuid);
+	for (i = 0; ok && i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 0x80000001)
+			vm->svm = cpuid->entries[i].ecx & 4;
+	free(cpuid);
+	return ok;
+}
+
+/* 64-bit mode, with the page tables at @page_tables. */
+static bool set_long_mode(struct vm *vm, uint64_t page_tables)
+{
+	struct kvm_segment data = { .limit = -1, .selector = 16, .type = 3, .present = 1, .db = 1,
+				    .s = 1, .g = 1 };
+	struct kvm_segment code = { .limit = -1, .selector = 8, .type = 11, .present = 1, .l = 1,
+				    .s = 1, .g = 1 };
+	struct kvm_sregs sregs;
+
+	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
+		return false;
+	sregs.cs = code;
+	sregs.ds = data;
+	sregs.es = data;
+	sregs.ss = data;
+	sregs.cr0 = 0x80000011;	/* PG, ET, PE */
+	sregs.cr3 = page_tables;
+	sregs.cr4 = 0x20;	/* PAE */
+	sregs.efer = EFER_LME | EFER_LMA | (vm->svm ? EFER_SVME : 0);
+	return !ioctl(vm->vcpu, KVM_SET_SREGS, &sregs);
+}
+
+static bool vm_add_vcpu(struct vm *vm)
+{
+	vm->vcpu = ioctl(vm->vm, KVM_CREATE_VCPU, 0);
+	vm->run_size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu, 0);
+	if (vm->run == MAP_FAILED)
+		return false;
+	make_page_tables(vm, GPA(PAGE_TABLES_PAGE));
+	return set_cpuid(vm) && set_long_mode(vm, GPA(PAGE_TABLES_PAGE));
+}
+
+static bool vm_create(struct vm *vm, int front)
+{
+	int fd;
+
+	vm->front = front;
+	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	vm->vm = ioctl(vm->kvm, KVM_CREATE_VM, 0);
+	vm->low = new_memory(ORDINARY, NULL, LOW_PAGES, &fd);
+	vm->mem = new_memory(front, NULL, MEM_PAGES, &vm->fd);
+	return vm->vm >= 0 && vm->low != MAP_FAILED && vm->mem != MAP_FAILED &&
+	       !set_slot(vm, LOW_SLOT, 0, vm->low, GPA(LOW_PAGES), 0) &&
+	       !set_slot(vm, MEM_SLOT, MEM, vm->mem, MEM_SIZE, 0) && vm_add_vcpu(vm);
+}
+
+static void vm_destroy(struct vm *vm)
+{
+	munmap(vm->run, vm->run_size);
+	close(vm->vcpu);
+	close(vm->vm);
+	close(vm->kvm);
+	munmap(vm->low, GPA(LOW_PAGES));
+	munmap(vm->mem, MEM_SIZE);
+	close(vm->fd);
+}
+
+/* Returns the reason for the exit, or a negative error. */
+static int vm_run(struct vm *vm)
+{
+	return ioctl(vm->vcpu, KVM_RUN, 0) ? -errno : (int)vm->run->exit_reason;
+}
+
+static void set_code(struct vm *vm, uint64_t gpa, const char *code, size_t size)
+{
+	memcpy(at(vm, gpa), code, size);
+}
+
+#define SET_CODE(vm, gpa, code) set_code(vm, gpa, code, sizeof(code) - 1)
+
+/* Let the guest run what is at regs->rip, with these registers, which then are as it left them. */
+static int run_at(struct vm *vm, struct kvm_regs *regs)
+{
+	int exit;
+
+	regs->rflags = 2;
+	regs->rsp = GPA(STACK_PAGE + 1);
+	if (ioctl(vm->vcpu, KVM_SET_REGS, regs))
+		return -errno;
+	exit = vm_run(vm);
+	return ioctl(vm->vcpu, KVM_GET_REGS, regs) ? -errno : exit;
+}
+
+static int run_code(struct vm *vm, const char *code, size_t size, struct kvm_regs *regs)
+{
+	set_code(vm, GPA(CODE_PAGE), code, size);
+	regs->rip = GPA(CODE_PAGE);
+	return run_at(vm, regs);
+}
+
+#define RUN_CODE(vm, code, ...) \
+	run_code(vm, code, sizeof(code) - 1, &(struct kvm_regs) { __VA_ARGS__ })
+
+static int guest_write(struct vm *vm, uint64_t gpa, uint64_t value)
+{
+	return RUN_CODE(vm, GUEST_WRITE, .rsi = gpa, .rax = value);
+}
+
+/* Read, and then expect what is in @value. */
+static int guest_read(struct vm *vm, uint64_t gpa, uint64_t *value)
+{
+	struct kvm_regs regs = { .rsi = gpa };
+	int exit = run_code(vm, GUEST_READ, sizeof(GUEST_READ) - 1, &regs);
+
+	*value = regs.rax;
+	return exit;
+}
+
+static int guest_wrmsr(struct vm *vm, uint32_t msr, uint64_t value)
+{
+	return RUN_CODE(vm, GUEST_WRMSR, .rcx = msr, .rax = (uint32_t)value, .rdx = value >> 32);
+}
+
+/* The VMM sets an MSR, or reads it. */
+static bool vmm_msr(struct vm *vm, unsigned long ioctl_nr, uint32_t msr, uint64_t *value)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msrs = { { .nmsrs = 1 }, { .index = msr, .data = *value } };
+	int ret = ioctl(vm->vcpu, ioctl_nr, &msrs);
+
+	*value = msrs.entry.data;
+	return ret == 1;
+}
+
+static bool vmm_wrmsr(struct vm *vm, uint32_t msr, uint64_t value)
+{
+	return vmm_msr(vm, KVM_SET_MSRS, msr, &value);
+}
+
+/* The guest reads @value at @gpa. */
+#define EXPECT_GUEST_SEES(gpa, value)						\
+do {										\
+	uint64_t _value;							\
+										\
+	EXPECT_EQ(guest_read(vm, gpa, &_value), KVM_EXIT_HLT);			\
+	EXPECT_EQ(_value, value);						\
+} while (0)
+
+FIXTURE(guest)
+{
+	struct vm vm;
+	long usable;
+};
+
+FIXTURE_VARIANT(guest)
+{
+	int front;	/* enum exmem_front, or ORDINARY */
+};
+
+FIXTURE_VARIANT_ADD(guest, ordinary) { .front = ORDINARY };
+FIXTURE_VARIANT_ADD(guest, device) { .front = EXMEM_FRONT_DEVICE };
+FIXTURE_VARIANT_ADD(guest, map_exclusive) { .front = EXMEM_FRONT_MMAP };
+FIXTURE_VARIANT_ADD(guest, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
+
+FIXTURE_SETUP(guest)
+{
+	const char *missing = variant->front == ORDINARY ?
+			      exmem_missing(2048) : exmem_front_missing(variant->front, 2048);
+	uint64_t value;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (access("/dev/kvm", R_OK | W_OK))
+		SKIP(return, "needs /dev/kvm");
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
+	ASSERT_TRUE(vm_create(&self->vm, variant->front));
+	if (variant->front != ORDINARY && guest_read(&self->vm, MEM, &value) == -EFAULT)
+		SKIP(return, "n/a: this KVM takes no pages without references");
+}
+
+FIXTURE_TEARDOWN(guest)
+{
+	vm_destroy(&self->vm);
+	EXPECT_EQ(used(), 0);
+}
+
+TEST_F(guest, reads_and_writes)
+{
+	struct vm *vm = &self->vm;
+	int i;
+
+	for (i = 0; i < MEM_PAGES; i++) {
+		*(uint64_t *)(vm->mem + i * PAGE) = MARK + i;
+		EXPECT_GUEST_SEES(MEM + i * PAGE, MARK + i);
+		EXPECT_EQ(guest_write(vm, MEM + i * PAGE + 8, MARK - i), KVM_EXIT_HLT);
+		EXPECT_EQ(*(uint64_t *)(vm->mem + i * PAGE + 8), MARK - i);
+	}
+}
+
+TEST_F(guest, runs_from_it)
+{
+	struct kvm_regs regs = { .rip = MEM, .rsi = MEM + PAGE, .rax = MARK };
+	struct vm *vm = &self->vm;
+
+	make_page_tables(vm, MEM + 2 * PAGE);
+	ASSERT_TRUE(set_long_mode(vm, MEM + 2 * PAGE));
+	SET_CODE(vm, MEM, GUEST_WRITE);
+	EXPECT_EQ(run_at(vm, &regs), KVM_EXIT_HLT);
+	EXPECT_EQ(*(uint64_t *)(vm->mem + PAGE), MARK);
+}
+
+/* KVM finds the instruction by the guest's page tables, reads it, and stores its result. */
+TEST_F(guest, emulation)
+{
+	struct kvm_regs regs = { .rip = MEM, .rsi = NOTHING, .rdi = MEM + PAGE };
+	struct vm *vm = &self->vm;
+	uint64_t data = MARK;
+
+	make_page_tables(vm, MEM + 2 * PAGE);
+	ASSERT_TRUE(set_long_mode(vm, MEM + 2 * PAGE));
+	SET_CODE(vm, MEM, GUEST_COPY);
+	ASSERT_EQ(run_at(vm, &regs), KVM_EXIT_MMIO);
+	EXPECT_EQ(vm->run->mmio.phys_addr, NOTHING);
+	ASSERT_EQ(vm->run->mmio.len, sizeof(data));
+	memcpy(vm->run->mmio.data, &data, sizeof(data));
+	EXPECT_EQ(vm_run(vm), KVM_EXIT_HLT);
+	EXPECT_EQ(*(uint64_t *)(vm->mem + PAGE), MARK);
+}
+
+TEST_F(guest, dirty_log)
+{
+	struct kvm_dirty_log log = { .slot = MEM_SLOT };
+	struct vm *vm = &self->vm;
+	uint64_t bitmap;
+
+	log.dirty_bitmap = &bitmap;
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM, vm->mem, MEM_SIZE, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	EXPECT_EQ(guest_write(vm, MEM + 3 * PAGE, MARK), KVM_EXIT_HLT);
+	EXPECT_EQ(ioctl(vm->vm, KVM_GET_DIRTY_LOG, &log), 0);
+	EXPECT_EQ(bitmap, 1 << 3);
+	EXPECT_EQ(guest_write(vm, MEM + 3 * PAGE, MARK), KVM_EXIT_HLT);
+	EXPECT_EQ(guest_write(vm, MEM + 5 * PAGE, MARK), KVM_EXIT_HLT);
+	EXPECT_EQ(ioctl(vm->vm, KVM_GET_DIRTY_LOG, &log), 0);
+	EXPECT_EQ(bitmap, 1 << 3 | 1 << 5);
+	EXPECT_EQ(ioctl(vm->vm, KVM_GET_DIRTY_LOG, &log), 0);
+	EXPECT_EQ(bitmap, 0);
+}
+
+/* The guest's memory goes away, and nothing else takes its place in the VMM. */
+static bool take_memory_away(struct vm *vm)
+{
+	if (vm->front == EXMEM_FRONT_DEVICE)
+		return !exmem_punch_hole(vm->fd, 0, MEM_PAGES);
+	return mmap(vm->mem, MEM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		    0) != MAP_FAILED && (vm->fd < 0 || !close(vm->fd));
+}
+
+/* New memory in the same place. */
+static bool give_memory_back(struct vm *vm)
+{
+	if (vm->front == EXMEM_FRONT_DEVICE)
+		return exmem_front_map(vm->front, vm->fd, vm->mem, MEM_SIZE,
+				       PROT_READ | PROT_WRITE) != MAP_FAILED;
+	return new_memory(vm->front, vm->mem, MEM_PAGES, &vm->fd) != MAP_FAILED;
+}
+
+TEST_F(guest, memory_taken_away)
+{
+	struct vm *vm = &self->vm;
+	uint64_t value;
+
+	memset(vm->mem, 0x5a, MEM_SIZE);
+	EXPECT_GUEST_SEES(MEM + PAGE, 0x5a5a5a5a5a5a5a5aUL);
+	ASSERT_TRUE(take_memory_away(vm));
+	EXPECT_EQ(used(), 0);
+	EXPECT_EQ(guest_read(vm, MEM + PAGE, &value), -EFAULT);
+	EXPECT_EQ(guest_write(vm, MEM + PAGE, MARK), -EFAULT);
+	EXPECT_EQ(used(), 0);
+	ASSERT_TRUE(give_memory_back(vm));
+	EXPECT_GUEST_SEES(MEM + PAGE, 0);
+	EXPECT_EQ(guest_write(vm, MEM + PAGE, MARK), KVM_EXIT_HLT);
+	EXPECT_EQ(*(uint64_t *)(vm->mem + PAGE), MARK);
+}
+
+static void *count(void *arg)
+{
+	return (void *)(long)RUN_CODE(arg, GUEST_COUNT, .rsi = MEM + PAGE);
+}
+
+/* A guest that writes all the time has no page any more once the call is over. */
+TEST_F_TIMEOUT(guest, memory_taken_away_from_running_guest, 300)
+{
+	struct vm *vm = &self->vm;
+	pthread_t thread;
+	void *exit;
+	char *p;
+	int i, fd;
+
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(pthread_create(&thread, NULL, count, vm), 0);
+		while (!__atomic_load_n((uint64_t *)(vm->mem + PAGE), __ATOMIC_RELAXED))
+			sched_yield();
+		ASSERT_TRUE(take_memory_away(vm));
+		p = new_memory(vm->front, NULL, MEM_PAGES, &fd);
+		ASSERT_NE(p, MAP_FAILED);
+		EXPECT_TRUE(all_bytes(p, 0, MEM_SIZE));
+		ASSERT_EQ(pthread_join(thread, &exit), 0);
+		EXPECT_EQ((long)exit, -EFAULT);
+		EXPECT_TRUE(all_bytes(p, 0, MEM_SIZE));
+		munmap(p, MEM_SIZE);
+		close(fd);
+		ASSERT_TRUE(give_memory_back(vm));
+		EXPECT_GUEST_SEES(MEM + PAGE, 0);
+	}
+}
+
+/* The guest reads where nothing is, and the VMM lets it go on. */
+#define EXPECT_NOTHING_AT(gpa)							\
+do {										\
+	uint64_t _gpa = gpa, _value;						\
+										\
+	EXPECT_EQ(guest_read(vm, _gpa, &_value), KVM_EXIT_MMIO);		\
+	EXPECT_EQ(vm->run->mmio.phys_addr, _gpa);				\
+	EXPECT_EQ(vm_run(vm), KVM_EXIT_HLT);					\
+} while (0)
+
+TEST_F(guest, slot_deleted_and_moved)
+{
+	struct vm *vm = &self->vm;
+
+	EXPECT_EQ(guest_write(vm, MEM + PAGE, MARK), KVM_EXIT_HLT);
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM_MOVED, vm->mem, MEM_SIZE, 0), 0);
+	EXPECT_GUEST_SEES(MEM_MOVED + PAGE, MARK);
+	EXPECT_NOTHING_AT(MEM + PAGE);
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM_MOVED, vm->mem, 0, 0), 0);
+	EXPECT_NOTHING_AT(MEM_MOVED + PAGE);
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM, vm->mem, MEM_SIZE, 0), 0);
+	EXPECT_GUEST_SEES(MEM + PAGE, MARK);
+}
+
+TEST_F(guest, killed)
+{
+	struct vm *vm = &self->vm, other;
+	int ready[2], status;
+	pthread_t thread;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(pipe(ready), 0);
+	pid = fork();
+	if (!pid) {
+		if (!vm_create(&other, vm->front) || pthread_create(&thread, NULL, count, &other))
+			_exit(1);
+		while (!__atomic_load_n((uint64_t *)(other.mem + PAGE), __ATOMIC_RELAXED))
+			sched_yield();
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
+	EXPECT_EQ(used(), vm->front == ORDINARY ? 0 : 2 * MEM_PAGES);
+	ASSERT_EQ(kill(pid, SIGKILL), 0);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(used(), vm->front == ORDINARY ? 0 : MEM_PAGES);
+}
+
+/* The clock at @gpa: one that runs, if KVM can write it, and else no part of one. */
+#define EXPECT_CLOCK(gpa, kvm_can_write)				\
+do {									\
+	struct guest_clock *_clock = at(vm, gpa);			\
+									\
+	EXPECT_EQ(_clock->version & 1, 0);				\
+	if (kvm_can_write)						\
+		EXPECT_NE(_clock->version, 0);				\
+	EXPECT_EQ(!_clock->version, !_clock->mul);			\
+} while (0)
+
+/* Have KVM update the guest's clock. */
+static int update_clock(struct vm *vm)
+{
+	uint64_t value;
+
+	return ioctl(vm->vcpu, KVM_KVMCLOCK_CTRL) ? -errno : guest_read(vm, 0, &value);
+}
+
+TEST_F(guest, clock)
+{
+	static const uint32_t msrs[] = { MSR_SYSTEM_TIME, MSR_OLD_SYSTEM_TIME };
+	bool ordinary = variant->front == ORDINARY;
+	struct vm *vm = &self->vm;
+	uint64_t gpa = MEM;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++, gpa += PAGE) {
+		EXPECT_EQ(guest_wrmsr(vm, msrs[i], gpa | 1), KVM_EXIT_HLT);
+		EXPECT_CLOCK(gpa, ordinary);
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_CLOCK(gpa, ordinary);
+		EXPECT_EQ(guest_wrmsr(vm, msrs[i], 0), KVM_EXIT_HLT);
+		EXPECT_EQ(guest_write(vm, gpa + 64, MARK), KVM_EXIT_HLT);
+		EXPECT_GUEST_SEES(gpa + 64, MARK);
+	}
+}
+
+TEST_F(guest, clock_set_by_the_vmm)
+{
+	bool ordinary = variant->front == ORDINARY;
+	struct kvm_clock_data clock = {};
+	struct vm *vm = &self->vm;
+	uint64_t value = 0;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(vmm_wrmsr(vm, MSR_SYSTEM_TIME, MEM | 1));
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_EQ(ioctl(vm->vm, KVM_GET_CLOCK, &clock), 0);
+		clock.flags = 0;
+		EXPECT_EQ(ioctl(vm->vm, KVM_SET_CLOCK, &clock), 0);
+		EXPECT_EQ(guest_read(vm, MEM + PAGE, &value), KVM_EXIT_HLT);
+		EXPECT_TRUE(vmm_msr(vm, KVM_GET_MSRS, MSR_SYSTEM_TIME, &value));
+		EXPECT_EQ(value, MEM | 1);
+		EXPECT_CLOCK(MEM, ordinary);
+
+		ASSERT_TRUE(vmm_wrmsr(vm, MSR_SYSTEM_TIME, GPA(CLOCK_PAGE) | 1));
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_CLOCK(GPA(CLOCK_PAGE), true);
+		ASSERT_TRUE(vmm_wrmsr(vm, MSR_SYSTEM_TIME, 0));
+		EXPECT_EQ(guest_read(vm, MEM + PAGE, &value), KVM_EXIT_HLT);
+	}
+}
+
+/* KVM has mapped the clock's page, and another page takes its place. */
+TEST_F(guest, clock_replaced)
+{
+	bool ordinary = variant->front == ORDINARY;
+	uint64_t gpa = GPA(CLOCK_PAGE);
+	struct vm *vm = &self->vm;
+	int i, fd, ordinary_fd;
+
+	ASSERT_EQ(guest_wrmsr(vm, MSR_SYSTEM_TIME, gpa | 1), KVM_EXIT_HLT);
+	for (i = 0; i < 10; i++) {
+		EXPECT_CLOCK(gpa, true);
+		ASSERT_NE(new_memory(vm->front, at(vm, gpa), 1, &fd), MAP_FAILED);
+		close(fd);
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_CLOCK(gpa, ordinary);
+		EXPECT_GUEST_SEES(gpa + 64, 0);
+		ASSERT_NE(new_memory(ORDINARY, at(vm, gpa), 1, &ordinary_fd), MAP_FAILED);
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+	}
+}
+
+struct updater {
+	struct vm *vm;
+	bool stop;
+	int updates, failures;
+};
+
+static void *update_clock_until_stopped(void *arg)
+{
+	struct updater *updater = arg;
+
+	while (!__atomic_load_n(&updater->stop, __ATOMIC_RELAXED)) {
+		updater->failures += update_clock(updater->vm) != KVM_EXIT_HLT;
+		__atomic_add_fetch(&updater->updates, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* KVM maps the page while it is replaced. */
+TEST_F_TIMEOUT(guest, clock_replaced_all_the_time, 300)
+{
+	struct updater updater = { .vm = &self->vm };
+	uint64_t gpa = GPA(CLOCK_PAGE);
+	struct vm *vm = &self->vm;
+	pthread_t thread;
+	int fd;
+
+	ASSERT_EQ(guest_wrmsr(vm, MSR_SYSTEM_TIME, gpa | 1), KVM_EXIT_HLT);
+	ASSERT_EQ(pthread_create(&thread, NULL, update_clock_until_stopped, &updater), 0);
+	while (__atomic_load_n(&updater.updates, __ATOMIC_RELAXED) < 1000) {
+		ASSERT_NE(new_memory(vm->front, at(vm, gpa), 1, &fd), MAP_FAILED);
+		close(fd);
+		ASSERT_NE(new_memory(ORDINARY, at(vm, gpa), 1, &fd), MAP_FAILED);
+	}
+	__atomic_store_n(&updater.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(updater.failures, 0);
+	EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+	EXPECT_CLOCK(gpa, true);
+}
+
+TEST_F(guest, clock_taken_away)
+{
+	bool ordinary = variant->front == ORDINARY;
+	struct vm *vm = &self->vm;
+	uint64_t value;
+	int i;
+
+	ASSERT_EQ(guest_wrmsr(vm, MSR_SYSTEM_TIME, MEM | 1), KVM_EXIT_HLT);
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(take_memory_away(vm));
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_EQ(used(), 0);
+		EXPECT_EQ(guest_read(vm, MEM, &value), -EFAULT);
+		ASSERT_TRUE(give_memory_back(vm));
+		EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+		EXPECT_CLOCK(MEM, ordinary);
+	}
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM_MOVED, vm->mem, MEM_SIZE, 0), 0);
+	EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM_MOVED, vm->mem, 0, 0), 0);
+	EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+	ASSERT_EQ(set_slot(vm, MEM_SLOT, MEM, vm->mem, MEM_SIZE, 0), 0);
+	EXPECT_EQ(update_clock(vm), KVM_EXIT_HLT);
+	EXPECT_CLOCK(MEM, ordinary);
+}
+
+static bool on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* The clock is updated on each new CPU. */
+TEST_F(guest, clock_on_other_cpus)
+{
+	bool ordinary = variant->front == ORDINARY;
+	struct vm *vm = &self->vm;
+	uint64_t value;
+	int i;
+
+	if (!on_cpu(0) || !on_cpu(1))
+		SKIP(return, "needs two CPUs");
+	ASSERT_EQ(guest_wrmsr(vm, MSR_SYSTEM_TIME, MEM | 1), KVM_EXIT_HLT);
+	for (i = 0; i < 20; i++) {
+		ASSERT_TRUE(on_cpu(i % 2));
+		EXPECT_EQ(guest_read(vm, MEM + PAGE, &value), KVM_EXIT_HLT);
+		EXPECT_CLOCK(MEM, ordinary);
+	}
+}
+
+/* What KVM writes by the VMM's addresses needs no mapping of its own. */
+TEST_F(guest, other_paravirtual_msrs)
+{
+	static const uint32_t msrs[] = { MSR_ASYNC_PF, MSR_STEAL_TIME, MSR_PV_EOI };
+	struct vm *vm = &self->vm;
+	uint64_t value;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		/* Whether there is one depends on the kernel. */
+		vmm_wrmsr(vm, msrs[i], (MEM + PAGE) | 1);
+		EXPECT_EQ(guest_read(vm, MEM, &value), KVM_EXIT_HLT);
+		vmm_wrmsr(vm, msrs[i], 0);
+	}
+	EXPECT_EQ(guest_wrmsr(vm, MSR_WALL_CLOCK, MEM), KVM_EXIT_HLT);
+	EXPECT_NE(*(uint32_t *)vm->mem, 0);
+	EXPECT_EQ(guest_wrmsr(vm, MSR_OLD_WALL_CLOCK, MEM + PAGE), KVM_EXIT_HLT);
+	EXPECT_NE(*(uint32_t *)(vm->mem + PAGE), 0);
+}
+
+/* AMD64 Architecture Programmer's Manual, volume 2, appendix B. */
+struct vmcb_segment {
+	uint16_t selector, attributes;
+	uint32_t limit;
+	uint64_t base;
+};
+
+struct vmcb {
+	uint32_t intercepts[16];
+	uint64_t iopm, msrpm, tsc_offset;
+	uint32_t asid, tlb;
+	uint64_t unused_60[2];
+	uint64_t exit_code;
+	uint64_t unused_78[3];
+	uint64_t nested_control;
+	uint64_t unused_98[3];
+	uint64_t nested_cr3;
+	uint64_t unused_b8[105];
+	struct vmcb_segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+	uint64_t unused_4a0[6];
+	uint64_t efer;
+	uint64_t unused_4d8[14];
+	uint64_t cr4, cr3, cr0, dr7, dr6, rflags, rip;
+	uint64_t unused_580[11];
+	uint64_t rsp;
+	uint64_t unused_5e0[17];
+	uint64_t pat;
+};
+
+static_assert(offsetof(struct vmcb, exit_code) == 0x70);
+static_assert(offsetof(struct vmcb, nested_cr3) == 0xb0);
+static_assert(offsetof(struct vmcb, es) == 0x400);
+static_assert(offsetof(struct vmcb, efer) == 0x4d0);
+static_assert(offsetof(struct vmcb, rip) == 0x578);
+static_assert(offsetof(struct vmcb, pat) == 0x668);
+
+#define INTERCEPT_3_HLT		0x01000000
+#define INTERCEPT_3_IOIO	0x08000000
+#define INTERCEPT_3_MSR		0x10000000
+#define INTERCEPT_4_VMRUN	0x00000001
+
+/* Where the guest has what it needs to run a guest of its own. */
+struct nested {
+	uint64_t vmcb, hsave, iopm, msrpm, page_tables, code;
+};
+
+static const struct nested nested_low = {
+	.vmcb = GPA(VMCB_PAGE),
+	.hsave = GPA(HSAVE_PAGE),
+	.iopm = GPA(IOPM_PAGE),
+	.msrpm = GPA(MSRPM_PAGE),
+	.page_tables = GPA(PAGE_TABLES_PAGE),
+	.code = GPA(NESTED_CODE_PAGE),
+};
+
+static const struct nested nested_mem = {
+	.vmcb = MEM,
+	.hsave = MEM + PAGE,
+	.iopm = MEM + 2 * PAGE,
+	.msrpm = MEM + 5 * PAGE,
+	.page_tables = MEM + 7 * PAGE,
+	.code = MEM + 10 * PAGE,
+};
+
+/* 64-bit mode, with nested paging. */
+static void make_vmcb(struct vmcb *vmcb, const struct nested *nested)
+{
+	struct vmcb_segment data = { .selector = 16, .attributes = 0xc93, .limit = -1 };
+	struct vmcb_segment code = { .selector = 8, .attributes = 0xa9b, .limit = -1 };
+
+	*vmcb = (struct vmcb) {
+		.intercepts = { [3] = INTERCEPT_3_HLT, [4] = INTERCEPT_4_VMRUN },
+		.iopm = nested->iopm,
+		.msrpm = nested->msrpm,
+		.asid = 1,
+		.nested_control = 1,
+		.nested_cr3 = nested->page_tables,
+		.es = data,
+		.cs = code,
+		.ss = data,
+		.ds = data,
+		.efer = EFER_LME | EFER_LMA | EFER_SVME,
+		.cr4 = 0x20,
+		.cr3 = nested->page_tables,
+		.cr0 = 0x80000011,
+		.dr7 = 0x400,
+		.dr6 = 0xffff0ff0,
+		.rflags = 2,
+		.rip = nested->code,
+		.rsp = GPA(STACK_PAGE + 1),
+		.pat = 0x0007040600070406,
+	};
+}
+
+/* Returns false if KVM refuses MSR_HSAVE_PA. */
+static bool make_nested(struct vm *vm, const struct nested *nested)
+{
+	memset(at(vm, nested->iopm), 0, 3 * PAGE);
+	memset(at(vm, nested->msrpm), 0, 2 * PAGE);
+	make_page_tables(vm, nested->page_tables);
+	SET_CODE(vm, nested->code, GUEST_HLT);
+	make_vmcb(at(vm, nested->vmcb), nested);
+	return vmm_wrmsr(vm, MSR_HSAVE_PA, nested->hsave);
+}
+
+#define RUN_NESTED(vm, vmcb) RUN_CODE(vm, GUEST_VMRUN, .rax = vmcb)
+
+/* The reason why the guest can't use SVM, or NULL. */
+static const char *svm_missing(struct vm *vm)
+{
+	return vm->svm ? NULL : "needs nested SVM: kvm_amd.nested=1";
+}
+
+/* The same for SVM and system management mode, which has memory of its own. */
+static const char *smm_missing(struct vm *vm, const char *handler, size_t size)
+{
+	if (ioctl(vm->vm, KVM_CHECK_EXTENSION, KVM_CAP_X86_SMM) <= 0 ||
+	    set_slot(vm, SMM_SLOT, 0, vm->low, GPA(LOW_PAGES), 0))
+		return "needs CONFIG_KVM_SMM";
+	set_code(vm, GPA(SMM_PAGE), handler, size);
+	return svm_missing(vm);
+}
+
+#define SMM_MISSING(vm, handler) smm_missing(vm, handler, sizeof(handler) - 1)
+
+/* KVM can't map it, says so to the VMM, and does as if the instruction had not been tried. */
+TEST_F(guest, nested_vmcb)
+{
+	int exit = variant->front == ORDINARY ? KVM_EXIT_HLT : KVM_EXIT_INTERNAL_ERROR;
+	struct nested nested = nested_low;
+	struct vm *vm = &self->vm;
+	struct vmcb *vmcb;
+	int i;
+
+	if (svm_missing(vm))
+		SKIP(return, "%s", svm_missing(vm));
+	nested.vmcb = MEM;
+	vmcb = at(vm, nested.vmcb);
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(make_nested(vm, &nested));
+		EXPECT_EQ(RUN_CODE(vm, GUEST_VMLOAD, .rax = nested.vmcb), exit);
+		EXPECT_EQ(RUN_CODE(vm, GUEST_VMSAVE, .rax = nested.vmcb), exit);
+		EXPECT_EQ(vmcb->exit_code, 0);
+		EXPECT_EQ(RUN_NESTED(vm, nested.vmcb), exit);
+		EXPECT_EQ(vmcb->exit_code, variant->front == ORDINARY ? SVM_EXIT_HLT : 0);
+		EXPECT_GUEST_SEES(MEM + PAGE, 0);
+	}
+}
+
+/* All but the VMCB is read by the VMM's addresses, or by the processor. */
+TEST_F(guest, nested_all_but_the_vmcb)
+{
+	struct nested nested = nested_mem;
+	struct vm *vm = &self->vm;
+	struct vmcb *vmcb;
+
+	if (svm_missing(vm))
+		SKIP(return, "%s", svm_missing(vm));
+	nested.vmcb = GPA(VMCB_PAGE);
+	vmcb = at(vm, nested.vmcb);
+	ASSERT_TRUE(make_nested(vm, &nested));
+	EXPECT_EQ(RUN_NESTED(vm, nested.vmcb), KVM_EXIT_HLT);
+	EXPECT_EQ(vmcb->exit_code, SVM_EXIT_HLT);
+
+	ASSERT_TRUE(make_nested(vm, &nested));
+	SET_CODE(vm, nested.code, GUEST_OUT);
+	*(char *)at(vm, nested.iopm + PORT / 8) = 1;
+	vmcb->intercepts[3] |= INTERCEPT_3_IOIO;
+	EXPECT_EQ(RUN_NESTED(vm, nested.vmcb), KVM_EXIT_HLT);
+	EXPECT_EQ(vmcb->exit_code, SVM_EXIT_IOIO);
+
+	ASSERT_TRUE(make_nested(vm, &nested));
+	SET_CODE(vm, nested.code, GUEST_RDMSR);
+	*(char *)at(vm, nested.msrpm + MSR_TSC / 4) = 1;
+	vmcb->intercepts[3] |= INTERCEPT_3_MSR;
+	EXPECT_EQ(RUN_NESTED(vm, nested.vmcb), KVM_EXIT_HLT);
+	EXPECT_EQ(vmcb->exit_code, SVM_EXIT_MSR);
+}
+
+/* Start a nested guest, and stop in it. */
+static bool stop_in_nested(struct vm *vm, const struct nested *nested)
+{
+	if (!make_nested(vm, nested))
+		return false;
+	SET_CODE(vm, nested->code, GUEST_OUT);
+	return RUN_NESTED(vm, nested->vmcb) == KVM_EXIT_IO && vm->run->io.port == PORT;
+}
+
+/* The nested guest's exit has nowhere to go. */
+TEST_F(guest, nested_vmcb_replaced)
+{
+	struct vm *vm = &self->vm;
+	int fd;
+
+	if (svm_missing(vm))
+		SKIP(return, "%s", svm_missing(vm));
+	ASSERT_TRUE(stop_in_nested(vm, &nested_low));
+	ASSERT_NE(new_memory(vm->front, at(vm, nested_low.vmcb), 1, &fd), MAP_FAILED);
+	close(fd);
+	EXPECT_EQ(vm_run(vm), variant->front == ORDINARY ? KVM_EXIT_HLT : KVM_EXIT_SHUTDOWN);
+}
+
+/* KVM saves the guest's state before it enters system management mode. */
+TEST_F(guest, nested_smi)
+{
+	const char *missing = SMM_MISSING(&self->vm, GUEST_HLT);
+	struct nested nested = nested_low;
+	struct vm *vm = &self->vm;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	nested.hsave = MEM;
+	ASSERT_TRUE(stop_in_nested(vm, &nested));
+	ASSERT_EQ(ioctl(vm->vcpu, KVM_SMI), 0);
+	EXPECT_EQ(vm_run(vm), variant->front == ORDINARY ? KVM_EXIT_HLT : -EIO);
+}
+
+/* Here the guest is in that mode when its VMCB goes away. */
+TEST_F(guest, nested_rsm)
+{
+	const char *missing = SMM_MISSING(&self->vm, GUEST_OUT_RSM);
+	struct vm *vm = &self->vm;
+	int fd;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_TRUE(stop_in_nested(vm, &nested_low));
+	ASSERT_EQ(ioctl(vm->vcpu, KVM_SMI), 0);
+	ASSERT_EQ(vm_run(vm), KVM_EXIT_IO);
+	EXPECT_TRUE(vm->run->flags & KVM_RUN_X86_SMM);
+	if (variant->front != ORDINARY) {
+		ASSERT_NE(new_memory(vm->front, at(vm, nested_low.vmcb), 1, &fd), MAP_FAILED);
+		close(fd);
+	}
+	EXPECT_EQ(vm_run(vm), variant->front == ORDINARY ? KVM_EXIT_HLT : KVM_EXIT_SHUTDOWN);
+}
+
+TEST_HARNESS_MAIN
