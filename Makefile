@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run test test-all bench perf kernel clean
+.PHONY: run test test-all bench perf series kernel clean
 
 run:
 	@lab/run
@@ -16,6 +16,11 @@ bench:
 
 perf:
 	@lab/perf
+
+# SOURCE=DIR: for another kernel. CHECK=1: check the patches, too.
+series:
+	@lab/series $(if $(SOURCE),--source "$(SOURCE)")
+	@$(if $(CHECK),lab/series-check)
 
 kernel:
 	@lab/deps
