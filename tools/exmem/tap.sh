@@ -4,7 +4,8 @@
 # helpers are $KTAP_HELPERS, or those of the kernel tree around this file, or the lab's.
 
 tools=$(dirname "${BASH_SOURCE[0]}")/..
-for helpers in "${KTAP_HELPERS:-}" {"$tools","$tools"/../build/*/source/tools}/testing/selftests/kselftest/ktap_helpers.sh; do
+ktap=testing/selftests/kselftest/ktap_helpers.sh
+for helpers in "${KTAP_HELPERS:-}" {"$tools","$tools"/../build/*/source/tools}/$ktap; do
 	[[ ! -r $helpers ]] || break
 done
 # shellcheck source=/dev/null

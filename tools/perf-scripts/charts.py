@@ -5,6 +5,7 @@ A chart is a function that returns a picture, or "" if the results file has no f
 """
 
 import os
+import re
 import subprocess
 
 import results
@@ -45,7 +46,8 @@ def plot(script, title, blocks, **variables):
     except FileNotFoundError as error:
         raise results.Error("gnuplot is missing: install gnuplot-nox (Debian) or gnuplot") from error
     results.require(done.returncode == 0 and done.stdout, f"gnuplot: {done.stderr.strip()}")
-    return done.stdout.replace("<title>Gnuplot</title>", f"<title>{title}</title>")
+    svg = re.sub(r"[ \t]+$", "", done.stdout.rstrip() + "\n", flags=re.MULTILINE)
+    return svg.replace("<title>Gnuplot</title>", f"<title>{title}</title>")
 
 
 def line_chart(data, metric, x, xname, title, logarithmic=1):
