@@ -13,6 +13,9 @@ die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 src=$build/$kver/source
 # The kernel's own way to write TAP in shell, for tests that run from this repository.
 export KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
+# Other clones on this machine compile the same files: keep paths and times out of ccache's key.
+export CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
+export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=exmem
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
