@@ -812,7 +812,7 @@ TEST_F(door, gup_longterm)
 #define KVM_CAP_GUEST_MEMFD_FLAGS	244
 #endif
 
-/* Does KVM need no reference to a page? A later addition tells. The program kvm tests such a KVM. */
+/* Does KVM map pages without a reference? A later feature tells. The program kvm tests these. */
 static bool kvm_maps_raw_pfns(int kvm)
 {
 	return ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS) > 0;
