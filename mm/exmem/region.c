@@ -638,8 +638,8 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 	page_exmem_run(page)->region = region;
 	__folio_clear_reserved(folio);
 	/*
-	 * If a VM_PFNMAP mapping leads KVM or VFIO to a page, they use it if it has a
-	 * reference or is reserved. Prevent both.
+	 * VFIO uses a page behind a VM_PFNMAP mapping if the page has a reference or is
+	 * reserved. Prevent both.
 	 */
 	set_page_count(page, 0);
 	/* Code that reads memory by pfn skips it: /proc/kcore, hibernation, makedumpfile. */

@@ -807,12 +807,11 @@ TEST_F(door, gup_longterm)
 	EXPECT_STREQ(copy, variant->open ? SECRET : "x");
 }
 
-/* KVM maps raw pfns into guests if it can get a reference to the page. */
 #ifndef KVM_CAP_GUEST_MEMFD_FLAGS
 #define KVM_CAP_GUEST_MEMFD_FLAGS	244
 #endif
 
-/* Does KVM map pages without a reference? A later feature tells. The program kvm tests these. */
+/* KVM maps pages without a reference since 6.13. No capability says so: test for a later one. */
 static bool kvm_maps_raw_pfns(int kvm)
 {
 	return ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS) > 0;

@@ -1202,7 +1202,7 @@ static int model_mremap_to(int at, int old, int new, int to)
 	return 0;
 }
 
-/* Since Linux 6.17: checks come first, and a range of several mappings may be moved. */
+/* Since Linux 6.17, mremap() checks first, and can move a range that has several mappings. */
 static int model_mremap_range_to(int at, int old, int new, int flags, int to)
 {
 	int from, next;
