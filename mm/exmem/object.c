@@ -24,6 +24,7 @@
 #include <linux/slab.h>
 #include <linux/task_work.h>
 
+#include "../internal.h"
 #include "account.h"
 #include "object.h"
 #include "pool.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Free the largest object that fits, in every possible way. No call may keep another task from
- * its CPU for long. Without preemption in the kernel (preempt=none), all paths need explicit
+ * its CPU for long. Without preemption in the kernel (PREEMPT_NONE), all paths need explicit
  * points to reschedule. A missing one shows best with a pool of several GiB.
  */
 #define _GNU_SOURCE
