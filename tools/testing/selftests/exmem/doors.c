@@ -32,6 +32,7 @@
 
 #include "../../../../mm/gup_test.h"
 #include "exmem.h"
+#include "kvm_pfns.h"
 #include "../kselftest_harness.h"
 
 #define SECRET	"what the kernel must not know"
@@ -805,16 +806,6 @@ TEST_F(door, gup_longterm)
 		EXPECT_EQ(ioctl(fd, PIN_LONGTERM_TEST_STOP), 0);
 	}
 	EXPECT_STREQ(copy, variant->open ? SECRET : "x");
-}
-
-#ifndef KVM_CAP_GUEST_MEMFD_FLAGS
-#define KVM_CAP_GUEST_MEMFD_FLAGS	244
-#endif
-
-/* KVM maps pages without a reference since 6.13. No capability says so: test for a later one. */
-static bool kvm_maps_raw_pfns(int kvm)
-{
-	return ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS) > 0;
 }
 
 TEST_F(door, kvm_memslot)
