@@ -535,10 +535,8 @@ do {									\
 	struct guest_clock *_clock = at(vm, gpa);			\
 									\
 	EXPECT_EQ(_clock->version & 1, 0);				\
-	if (kvm_can_write)						\
-		EXPECT_NE(_clock->version, 0);				\
-	else								\
-		EXPECT_TRUE(all_bytes((void *)_clock, 0, sizeof(*_clock))); \
+	EXPECT_EQ(_clock->version != 0, kvm_can_write);			\
+	EXPECT_EQ(all_bytes((void *)_clock, 0, sizeof(*_clock)), !(kvm_can_write)); \
 } while (0)
 
 /* Have KVM update the guest's clock. */
