@@ -533,10 +533,11 @@ TEST_F(guest, killed)
 #define EXPECT_CLOCK(gpa, kvm_can_write)				\
 do {									\
 	struct guest_clock *_clock = at(vm, gpa);			\
+	bool _written = kvm_can_write;					\
 									\
 	EXPECT_EQ(_clock->version & 1, 0);				\
-	EXPECT_EQ(_clock->version != 0, kvm_can_write);			\
-	EXPECT_EQ(all_bytes((void *)_clock, 0, sizeof(*_clock)), !(kvm_can_write)); \
+	EXPECT_EQ(_clock->version != 0, _written);			\
+	EXPECT_EQ(all_bytes((void *)_clock, 0, sizeof(*_clock)), !_written); \
 } while (0)
 
 /* Have KVM update the guest's clock. */
