@@ -788,7 +788,7 @@ static struct exmem_object *exmem_vma_object(struct vm_area_struct *vma)
  * While another task allocates or frees pages of the object, the number of pages may be too
  * high.
  *
- * Context: mmap_lock held.
+ * Context: the mmap_lock or the lock of @vma held. May sleep.
  */
 void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 {
