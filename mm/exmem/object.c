@@ -32,6 +32,9 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/exmem.h>
 
+/* Count no more than this where rescheduling is not possible. */
+#define EXMEM_SMAP_EXTENTS	16384
+
 /**
  * struct exmem_extent - contiguous pages at contiguous offsets of an object
  * @offsets: first and last offset, in pages; its tree node is not in use once the extent
@@ -118,6 +121,12 @@ static unsigned long exmem_extent_pages(const struct exmem_extent *extent)
 	return extent->offsets.last - extent->offsets.start + 1;
 }
 
+static unsigned long exmem_overlap(const struct exmem_extent *extent, unsigned long first,
+				   unsigned long last)
+{
+	return min(extent->offsets.last, last) - max(extent->offsets.start, first) + 1;
+}
+
 static unsigned long exmem_nr_pages_in(struct exmem_object *obj, unsigned long first,
 				       unsigned long last)
 {
@@ -126,7 +135,7 @@ static unsigned long exmem_nr_pages_in(struct exmem_object *obj, unsigned long f
 
 	for (extent = exmem_extent_first(obj, first, last); extent;
 	     extent = exmem_extent_next(extent, first, last)) {
-		nr += min(extent->offsets.last, last) - max(extent->offsets.start, first) + 1;
+		nr += exmem_overlap(extent, first, last);
 		cond_resched();
 	}
 	return nr;
@@ -780,15 +789,30 @@ static struct exmem_object *exmem_vma_object(struct vm_area_struct *vma)
 	return container_of(mapping, struct exmem_object, mapping);
 }
 
+static unsigned long exmem_count_or_guess(struct exmem_object *obj, unsigned long first,
+					  unsigned long last)
+{
+	struct exmem_extent *extent = exmem_extent_first(obj, first, last);
+	unsigned long nr = 0;
+	unsigned int i;
+
+	for (i = 0; extent && i < EXMEM_SMAP_EXTENTS; i++) {
+		nr += exmem_overlap(extent, first, last);
+		extent = exmem_extent_next(extent, first, last);
+	}
+	return extent ? min(last - first + 1, obj->nr_pages) : nr;
+}
+
 /**
  * exmem_show_smap - show a mapping of an object in /proc/PID/smaps
  * @m: file to print to
  * @vma: any mapping
  *
- * While another task allocates or frees pages of the object, the number of pages may be too
- * high.
+ * The number of pages may be too high if the mapping has very many extents, or while another
+ * task allocates or frees pages of the object.
  *
- * Context: the mmap_lock or the lock of @vma held. May sleep.
+ * Context: the mmap_lock, or the lock of @vma, is held. Does not sleep: it may be called under
+ * RCU.
  */
 void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 {
@@ -797,9 +821,9 @@ void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 
 	if (!obj)
 		return;
-	/* Do not wait under mmap_lock for other processes, which may allocate for a long time. */
+	/* Other processes may hold this for a long time, while they allocate. */
 	if (mutex_trylock(&obj->lock)) {
-		nr = exmem_nr_pages_in(obj, first, last);
+		nr = exmem_count_or_guess(obj, first, last);
 		mutex_unlock(&obj->lock);
 	} else {
 		nr = min(vma_pages(vma), READ_ONCE(obj->nr_pages));
