@@ -19,6 +19,12 @@ export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=exmem
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
+# config_files FLAVOUR: print the files that configure a kernel
+config_files() {
+	printf '%s\n' "$root/lab/config/base.config" "$root/lab/config/base-$kver.config"
+	[[ $1 == base ]] || echo "$root/lab/config/$1.config"
+}
+
 # set_kernel VER: use a kernel other than the default, here and in the scripts that this one runs
 set_kernel() {
 	export KVER=$1

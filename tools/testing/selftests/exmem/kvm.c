@@ -236,7 +236,7 @@ static void set_code(struct vm *vm, uint64_t gpa, const char *code, size_t size)
 
 #define SET_CODE(vm, gpa, code) set_code(vm, gpa, code, sizeof(code) - 1)
 
-/* Let the guest run what is at regs->rip, with these registers, which then are as it left them. */
+/* Run the code at regs->rip with *@regs. Afterwards, *@regs has the guest's registers. */
 static int run_at(struct vm *vm, struct kvm_regs *regs)
 {
 	int exit;
@@ -264,7 +264,7 @@ static int guest_write(struct vm *vm, uint64_t gpa, uint64_t value)
 	return RUN_CODE(vm, GUEST_WRITE, .rsi = gpa, .rax = value);
 }
 
-/* Read, and then expect what is in @value. */
+/* Let the guest read at @gpa into *@value. */
 static int guest_read(struct vm *vm, uint64_t gpa, uint64_t *value)
 {
 	struct kvm_regs regs = { .rsi = gpa };
