@@ -6,8 +6,12 @@
 #include <linux/build_bug.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
+#include <linux/pgtable.h>
 
 struct exmem_region;
+
+/* Pages in a region: as many as a PMD maps. */
+#define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
 
 /**
  * struct exmem_run - contiguous pages of one region, described in their first page
@@ -65,5 +69,7 @@ static inline struct page *exmem_run_page(struct exmem_run *run)
 {
 	return (struct page *)run;
 }
+
+unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr);
 
 #endif /* _LINUX_EXMEM_RUN_H */

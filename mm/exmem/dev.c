@@ -54,11 +54,9 @@ static int exmem_dev_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/*
- * mmap() maps all pages, so only holes fault: without ->fault(), they raise SIGBUS.
- * Without ->close(), pages stay with the object when they are unmapped.
- */
+/* Without ->close(), pages stay with the object when they are unmapped. */
 static const struct vm_operations_struct exmem_dev_vm_ops = {
+	.fault		= exmem_object_fault,
 };
 
 static int exmem_dev_mmap(struct file *file, struct vm_area_struct *vma)
@@ -70,6 +68,7 @@ static int exmem_dev_mmap(struct file *file, struct vm_area_struct *vma)
 static const struct file_operations exmem_dev_fops = {
 	.open		= exmem_dev_open,
 	.mmap		= exmem_dev_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl	= exmem_dev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.show_fdinfo	= exmem_object_show_fdinfo,

@@ -25,6 +25,7 @@ static_assert(!(MAP_EXCLUSIVE & (LEGACY_MAP_MASK | MAP_SYNC | MAP_FIXED_NOREPLAC
 				 MAP_UNINITIALIZED | MAP_HUGE_MASK << MAP_HUGE_SHIFT)));
 
 static const struct vm_operations_struct exmem_mmap_vm_ops = {
+	.fault		= exmem_object_fault,
 	.may_split	= exmem_object_may_split,
 	.close		= exmem_object_close,
 };
@@ -46,6 +47,7 @@ static int exmem_mmap_mmap(struct file *file, struct vm_area_struct *vma)
 
 static const struct file_operations exmem_mmap_fops = {
 	.mmap		= exmem_mmap_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.release	= exmem_object_release,
 };
 

@@ -7,9 +7,6 @@
  * mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
  * are first detached from the object, and freed once neither mmap_lock nor the object's
  * lock is held.
- *
- * The pages are mapped as raw pfns. Nothing can take a reference to them, so
- * get_user_pages() and all its users fail by construction.
  */
 #include <linux/exmem.h>
 #include <linux/fs.h>
@@ -24,8 +21,8 @@
 #include <linux/slab.h>
 #include <linux/task_work.h>
 
-#include "../internal.h"
 #include "account.h"
+#include "map.h"
 #include "object.h"
 #include "pool.h"
 
@@ -268,6 +265,37 @@ static void exmem_clear_and_free_later(struct file *file, struct list_head *deta
 		exmem_clear_and_free_work(&first->work);
 }
 
+static void exmem_move_whole_regions_first(struct list_head *runs)
+{
+	struct exmem_run *run, *next;
+	LIST_HEAD(others);
+
+	list_for_each_entry_safe(run, next, runs, list) {
+		if (run->nr < EXMEM_REGION_PAGES)
+			list_move_tail(&run->list, &others);
+		cond_resched();
+	}
+	list_splice_tail(&others, runs);
+}
+
+static struct exmem_run *exmem_take_run(struct list_head *runs, unsigned long offset)
+{
+	unsigned long to_border = EXMEM_REGION_PAGES - offset % EXMEM_REGION_PAGES;
+	struct exmem_run *run = list_first_entry(runs, struct exmem_run, list), *end;
+
+	/* A PMD can map a whole region at an aligned offset only: first fill the gap before it. */
+	if (run->nr == EXMEM_REGION_PAGES && to_border < EXMEM_REGION_PAGES)
+		run = list_last_entry(runs, struct exmem_run, list);
+	if (run->nr <= to_border) {
+		list_del(&run->list);
+		return run;
+	}
+	run->nr -= to_border;
+	end = page_exmem_run(exmem_run_page(run) + run->nr);
+	end->nr = to_border;
+	return end;
+}
+
 static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 			    struct exmem_run *run, struct list_head *added)
 {
@@ -281,7 +309,6 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	extent->page = exmem_run_page(run);
 	interval_tree_insert(&extent->offsets, &obj->extents);
 	obj->nr_pages += run->nr;
-	list_del(&run->list);
 	list_add_tail(&extent->list, added);
 	trace_exmem_alloc(extent->page, run->nr, obj->account.caller);
 	return 0;
@@ -301,19 +328,20 @@ static void exmem_free_untouched_runs(struct list_head *runs)
 static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
 			       struct list_head *added)
 {
-	struct exmem_run *run, *next;
+	struct exmem_run *run;
 	LIST_HEAD(runs);
 	int ret;
 
 	ret = exmem_alloc_pages(last - first + 1, &runs);
-	list_for_each_entry_safe(run, next, &runs, list) {
-		ret = exmem_add_extent(obj, first, run, added);
-		if (ret)
-			break;
+	exmem_move_whole_regions_first(&runs);
+	while (!list_empty(&runs) && !ret) {
+		run = exmem_take_run(&runs, first);
 		first += run->nr;
-		ret = list_empty(&runs) ? 0 : exmem_resched_killable();
+		ret = exmem_add_extent(obj, first - run->nr, run, added);
 		if (ret)
-			break;
+			list_add(&run->list, &runs);
+		else if (!list_empty(&runs))
+			ret = exmem_resched_killable();
 	}
 	exmem_free_untouched_runs(&runs);
 	return ret;
@@ -386,12 +414,9 @@ static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *
 	unsigned long first = vma_start_pgoff(vma);
 	unsigned long start = max(extent->offsets.start, first);
 	unsigned long end = min(extent->offsets.last + 1, first + nr);
-	unsigned long addr = vma->vm_start + (start - first) * PAGE_SIZE;
-	unsigned long pfn = page_to_pfn(extent->page) + (start - extent->offsets.start);
 
-	/* This is RAM, mapped write-back: there is no memory type to look up or to track. */
-	return remap_pfn_range_notrack(vma, addr, pfn, (end - start) * PAGE_SIZE,
-				       vma->vm_page_prot);
+	return exmem_map_pages(vma, vma->vm_start + (start - first) * PAGE_SIZE,
+			       extent->page + (start - extent->offsets.start), end - start);
 }
 
 static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
@@ -566,27 +591,29 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 }
 
 /**
- * exmem_object_fault - map a page that mmap() has allocated but not mapped
+ * exmem_object_fault - map a page that the object has, but the mapping does not
  * @vmf: the fault
+ *
+ * mmap() has not mapped the page, another mapping has filled a hole, or the kernel has
+ * split a PMD.
  *
  * Context: ->fault().
  * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the object has no page there, or if the
- * task is being killed; VM_FAULT_OOM if there is no memory for a page table.
+ * task is being killed; VM_FAULT_HWPOISON if the page is poisoned; VM_FAULT_OOM if there
+ * is no memory for a page table.
  */
 vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 {
 	struct exmem_object *obj = vmf->vma->vm_file->private_data;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct exmem_extent *extent;
-	unsigned long pfn;
 
 	if (mutex_lock_killable(&obj->lock))
 		return VM_FAULT_SIGBUS;
 	extent = exmem_extent_first(obj, vmf->pgoff, vmf->pgoff);
-	if (extent) {
-		pfn = page_to_pfn(extent->page) + (vmf->pgoff - extent->offsets.start);
-		ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
-	}
+	if (extent)
+		ret = exmem_map_fault(vmf, extent->page + (vmf->pgoff - extent->offsets.start),
+				      exmem_extent_pages(extent) == EXMEM_REGION_PAGES);
 	mutex_unlock(&obj->lock);
 	return ret;
 }
@@ -829,7 +856,8 @@ void exmem_show_smap(struct seq_file *m, struct vm_area_struct *vma)
 		nr = min(vma_pages(vma), READ_ONCE(obj->nr_pages));
 	}
 
-	seq_printf(m, "Exclusive:      %8lu kB\nExclusiveObject: %7llu\n", nr << (PAGE_SHIFT - 10),
+	seq_printf(m, "Exclusive:      %8lu kB\nExclusivePmdMapped: %4lu kB\nExclusiveObject: %7llu\n",
+		   nr << (PAGE_SHIFT - 10), exmem_nr_regions_mapped(vma) << (PMD_SHIFT - 10),
 		   obj->account.id);
 }
 

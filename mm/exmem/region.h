@@ -6,10 +6,6 @@
 #include <linux/exmem_arch.h>
 #include <linux/exmem_run.h>
 #include <linux/nodemask.h>
-#include <linux/pgtable.h>
-
-/* Pages in a region: as many as a PMD maps. */
-#define EXMEM_REGION_PAGES	(PMD_SIZE / PAGE_SIZE)
 
 /* exmem_node_alloc() may sleep each time it has allocated this many runs. */
 #define EXMEM_RUNS_AT_ONCE	128
@@ -47,7 +43,6 @@ bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void
 
 void exmem_mark_allocated(struct exmem_run *run);
 bool exmem_clear_allocated(struct page *page, unsigned long nr);
-unsigned long exmem_unpoisoned_prefix(const struct page *page, unsigned long nr);
 
 void exmem_clear_regions(void);
 int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves);

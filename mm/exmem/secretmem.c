@@ -75,6 +75,7 @@ static int exmem_secretmem_release(struct inode *inode, struct file *file)
 
 static const struct file_operations exmem_secretmem_fops = {
 	.mmap		= exmem_secretmem_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.show_fdinfo	= exmem_object_show_fdinfo,
 	.release	= exmem_secretmem_release,
 };

@@ -181,8 +181,8 @@ static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 
 	nr = min(nr, EXMEM_WINDOW_PAGES);
 	set_ptes(&init_mm, addr, pte, mk_pte(page, PAGE_KERNEL), nr);
+	clear_pages((void *)addr, nr);
 	for (i = 0; i < nr; i++, addr += PAGE_SIZE) {
-		clear_page((void *)addr);
 		set_pte(pte + i, __pte(0));
 		/* No other CPU uses this address: a local flush is enough. */
 		flush_tlb_one_kernel(addr);
@@ -194,11 +194,10 @@ static unsigned long exmem_clear_in_window(struct page *page, unsigned long nr)
 static void exmem_clear_part_of_region(struct page *page, unsigned long first)
 {
 	struct exmem_window *window = get_cpu_ptr(&exmem_window);
-	unsigned long addr = window->region_addr + first * PAGE_SIZE, i;
+	unsigned long addr = window->region_addr + first * PAGE_SIZE;
 
 	set_pmd(window->pmd, pfn_pmd(page_to_pfn(page), PAGE_KERNEL_LARGE));
-	for (i = 0; i < EXMEM_CLEAR_BATCH; i++)
-		clear_page((void *)(addr + i * PAGE_SIZE));
+	clear_pages((void *)addr, EXMEM_CLEAR_BATCH);
 	pmd_clear(window->pmd);
 	flush_tlb_one_kernel(addr);
 	put_cpu_ptr(&exmem_window);
