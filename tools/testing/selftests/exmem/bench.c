@@ -8,6 +8,8 @@
  *                                CPU. Under lab/vm --icount, 1 ns is one
  *                                instruction on any host, and results are
  *                                reproducible.
+ * bench large KIND...            the same for 1 GiB; page faults to touch it, and
+ *                                page-table memory in KiB
  * bench cycles KIND PAGES COUNT  COUNT cycles on one CPU, with tracing enabled
  *                                while they run
  * bench load PAGES SECONDS       cycles of exclusive memory on all CPUs at once
@@ -25,6 +27,7 @@
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -37,6 +40,7 @@
 #define ROUNDS		3
 #define WARM_UP_CYCLES	8
 #define CYCLED_PAGES	6400	/* in a round of "bench cost PAGES" */
+#define LARGE_PAGES	0x40000UL	/* 1 GiB */
 #define BESIDE_ROUNDS	11
 #define BESIDE_CYCLES	10000	/* in a round of "bench beside" */
 #define CONTAINER_PAGES	1024	/* the limit of a container */
@@ -218,6 +222,56 @@ static int cost_of(size_t pages, char **names)
 	print_cost_header();
 	for (; *names; names++)
 		print_cost(find_kind(*names), pages, CYCLED_PAGES / pages);
+	return 0;
+}
+
+static long page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+static long page_tables(void)
+{
+	return named_value("/proc/self/status", "VmPTE:");
+}
+
+static void print_large(const struct kind *kind)
+{
+	uint64_t took;
+	long faults, tables = page_tables();
+	size_t i;
+	char *p;
+	int fd;
+
+	/* The second cycle finds the pages that the first has freed. */
+	measure(kind, LARGE_PAGES, 1, NULL);
+	took = measure(kind, LARGE_PAGES, 1, NULL);
+
+	fd = kind->create(LARGE_PAGES);
+	p = mmap(NULL, LARGE_PAGES * PAGE, PROT_READ | PROT_WRITE, kind->flags, fd, 0);
+	if (p == MAP_FAILED)
+		die(kind->name);
+	faults = page_faults();
+	for (i = 0; i < LARGE_PAGES; i++)
+		p[i * PAGE] = 1;
+	faults = page_faults() - faults;
+	tables = page_tables() - tables;
+	munmap(p, LARGE_PAGES * PAGE);
+	if (fd >= 0)
+		close(fd);
+	printf("%-12s %7.0f %7ld %7ld\n", kind->name, (double)took / LARGE_PAGES, faults, tables);
+	fflush(stdout);
+}
+
+static int large(char **names)
+{
+	stay_on(0);
+	printf("%-12s %7s %7s %7s\n", "kind", "ns/page", "faults", "tables");
+	for (; *names; names++)
+		print_large(find_kind(*names));
 	return 0;
 }
 
@@ -531,6 +585,8 @@ int main(int argc, char **argv)
 		return cost_of_all();
 	if (argc >= 4 && !strcmp(argv[1], "cost") && atol(argv[2]) > 0)
 		return cost_of(atol(argv[2]), argv + 3);
+	if (argc >= 3 && !strcmp(argv[1], "large"))
+		return large(argv + 2);
 	if (argc == 5 && !strcmp(argv[1], "cycles"))
 		return traced_cycles(argv[2], atol(argv[3]), atoi(argv[4]));
 	if (argc == 4 && !strcmp(argv[1], "load"))
@@ -541,7 +597,7 @@ int main(int argc, char **argv)
 		return delays_beside();
 	if (argc == 2 && !strcmp(argv[1], "containers"))
 		return delays_of_containers();
-	fprintf(stderr, "usage: bench cost [PAGES KIND...] | cycles KIND PAGES COUNT |\n"
-			"       load PAGES SECONDS | scaling PAGES SECONDS | beside | containers\n");
+	fprintf(stderr, "usage: bench cost [PAGES KIND...] | large KIND... |\n"
+			"       cycles KIND PAGES COUNT | load PAGES SECONDS | scaling PAGES SECONDS | beside | containers\n");
 	return 1;
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Random operations on memory objects of all front ends, checked against a model:
- * random [-s SEED] [-n OPERATIONS] [-j PROCESSES].
+ * random [-s SEED] [-n OPERATIONS] [-j PROCESSES] [-u PAGES].
  *
  * Every process has an arena of addresses. For each page there the model knows the page that
  * is mapped, its VMA, and the errno or signal to expect. For each page allocated it knows the
  * user and the cgroup that pay.
+ *
+ * With -u, what the model calls a page is a unit of several pages, so that objects and mappings
+ * are large enough for PMDs.
  */
 #define _GNU_SOURCE
 #include <linux/capability.h>
@@ -24,7 +27,7 @@
 #define NR_FDS		2
 #define ARENA		0x200000000000UL	/* mmap() picks no address near it */
 #define ARENA_PAGES	256
-#define WORDS		(PAGE / sizeof(unsigned long))
+#define WORDS		(UNIT / sizeof(unsigned long))
 #define FIRST_UID	60000
 #define NR_USERS	2	/* for each worker */
 #define NR_GROUPS	2	/* likewise */
@@ -37,7 +40,6 @@ enum kind { UNUSED, DEVICE, SECRET, ANON };
 /* A page is zero, except that word number tag % WORDS is the tag, if there is one. */
 struct page {
 	unsigned long tag;
-	unsigned int life;	/* unique to this allocation of a page */
 	bool here;
 };
 
@@ -72,10 +74,10 @@ struct world {
 	struct object *in_flight;	/* its descriptor is in the socket */
 	long charged[NR_USERS][NR_GROUPS];	/* pages */
 	struct group group[NR_GROUPS];
-	unsigned int lives;
 	long operations;
 	bool done;
 	long calls[32], refused[32];
+	long pmds;	/* entries that were seen to map a region */
 };
 
 #define MAY_WRITE	PROT_WRITE
@@ -90,7 +92,6 @@ struct world {
 struct cell {
 	struct object *object;	/* NULL: nothing is mapped */
 	unsigned int vma;	/* the number of its VMA */
-	unsigned int life;	/* the page's when it was mapped */
 	unsigned char pgoff;
 	unsigned char flags;
 };
@@ -126,6 +127,9 @@ static unsigned long group_ids[NR_GROUPS];
 static unsigned long seed;
 static bool alone;	/* the only worker: it knows how many pages are free */
 static bool lists_objects;
+static unsigned long unit = 1;	/* pages in a page of the model */
+#define UNIT		(unit * PAGE)
+#define PMD		(2UL << 20)
 static bool moves_ranges;	/* mremap() moves several mappings at once */
 static long total, usable;
 static struct world *worlds[MAX_WORKERS], *world;
@@ -300,7 +304,6 @@ static void alloc_page(struct object *o, int pgoff)
 		return;
 	page->here = true;
 	page->tag = 0;
-	page->life = ++world->lives;
 	o->pages++;
 	++*charged_to(&o->payer);
 }
@@ -368,7 +371,7 @@ static int charge_error(const struct payer *payer, long nr)
 		return 0;
 	if (!payer->exempt && user_pages(payer->user) + nr > payer->limit)
 		return -EAGAIN;
-	if (nr > total)
+	if (nr * (long)unit > total)
 		return -ENOMEM;
 	if (in_group > group->max) {
 		group->events++;
@@ -385,7 +388,7 @@ static int charge_error(const struct payer *payer, long nr)
 
 static char *address(int i)
 {
-	return (char *)ARENA + i * PAGE;
+	return (char *)ARENA + i * UNIT;
 }
 
 static bool mapped(int i)
@@ -400,7 +403,7 @@ static bool alive(const struct cell *c)
 
 	if (o->kind == SECRET)
 		return c->pgoff < o->size;
-	return o->page[c->pgoff].here && o->page[c->pgoff].life == c->life;
+	return o->page[c->pgoff].here;
 }
 
 /* The signal that an access to page @i raises, or 0. */
@@ -485,7 +488,6 @@ static void map_cells(struct object *o, int pgoff, int at, int nr, int prot)
 	for (i = 0; i < nr; i++) {
 		me.cell[at + i] = (struct cell) {
 			.object = o,
-			.life = o->page[pgoff + i].life,
 			.pgoff = pgoff + i,
 			.flags = prot | (o->kind == ANON ? DONT_COPY : 0),
 		};
@@ -568,17 +570,20 @@ static void check_word(int i, unsigned long word)
 		fail("page %d, word %lu: %#lx, tag %#lx", i, word % WORDS, value, tag);
 }
 
-/* Check all of a readable page. */
+/* Check all of a readable page, or of one of those in a unit. */
 static void check_page(int i)
 {
-	unsigned long page[WORDS];
+	unsigned long page[PAGE / sizeof(unsigned long)], tag = *tag_at(i);
+	unsigned long first = below(unit) * ARRAY_SIZE(page), word = tag % WORDS - first;
 	int sig = sigsetjmp(on_fault, 0);
 
 	expect_signal("copy", i, sig, 0);
-	memcpy(page, address(i), PAGE);
-	if (page[*tag_at(i) % WORDS] != *tag_at(i))
-		fail("page %d: %#lx, not %#lx", i, page[*tag_at(i) % WORDS], *tag_at(i));
-	page[*tag_at(i) % WORDS] = 0;
+	memcpy(page, word_at(i, first), PAGE);
+	if (word < ARRAY_SIZE(page)) {
+		if (page[word] != tag)
+			fail("page %d: %#lx, not %#lx", i, page[word], tag);
+		page[word] = 0;
+	}
 	if (!all_bytes(page, 0, PAGE))
 		fail("page %d is not zero but for its tag", i);
 }
@@ -637,7 +642,7 @@ static long object_end(const struct object *o)
 
 	for (i = OBJECT_PAGES; i; i--)
 		if (o->page[i - 1].here)
-			return (o->base + i) * PAGE;
+			return (o->base + i) * UNIT;
 	return 0;
 }
 
@@ -650,7 +655,7 @@ static void check_fdinfo(void)
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd_of(o));
 	read_text(path, text, sizeof(text));
-	expect_value("pages in fdinfo", number_after(text, "\npages:\t"), o->pages);
+	expect_value("pages in fdinfo", number_after(text, "\npages:\t"), o->pages * unit);
 	expect_value("size in fdinfo", number_after(text, "\nsize:\t"), object_end(o));
 }
 
@@ -676,7 +681,7 @@ static long read_group(int group, int file)
 static void check_group(int group)
 {
 	if (has_groups())
-		expect_value("misc.current", read_group(group, CURRENT), group_pages(group) * PAGE);
+		expect_value("misc.current", read_group(group, CURRENT), group_pages(group) * UNIT);
 }
 
 static void check_group_history(int group)
@@ -685,7 +690,7 @@ static void check_group_history(int group)
 
 	if (!has_groups())
 		return;
-	expect_value("misc.peak", read_group(group, PEAK), g->peak * PAGE);
+	expect_value("misc.peak", read_group(group, PEAK), g->peak * UNIT);
 	expect_value("misc.events", read_group(group, EVENTS), g->events);
 }
 
@@ -696,7 +701,7 @@ static void check_line(const struct object_line *line, const struct object *o)
 	expect_value("user of an object", line->user, uid_of(o->payer.user));
 	if (has_groups())
 		expect_value("cgroup of an object", line->cgroup, group_ids[o->payer.group]);
-	expect_value("pages of an object", line->pages, o->pages);
+	expect_value("pages of an object", line->pages, o->pages * unit);
 }
 
 static int group_with(unsigned long id)
@@ -738,7 +743,7 @@ static void check_objects(void)
 		if (!parse_object(text, &line))
 			continue;
 		if (line.user - uid_of(0) < NR_USERS)
-			sum[line.user - uid_of(0)][group_with(line.cgroup)] += line.pages;
+			sum[line.user - uid_of(0)][group_with(line.cgroup)] += line.pages / unit;
 		if (o && line.id == id) {
 			check_line(&line, o);
 			lines++;
@@ -757,7 +762,7 @@ static void check_pool(void)
 	if (!alone)
 		return;
 	read_text(EXMEM_SYSFS "free_pages", text, sizeof(text));
-	expect_value("free pages", strtol(text, NULL, 10), usable - held_pages());
+	expect_value("free pages", strtol(text, NULL, 10), usable - held_pages() * (long)unit);
 }
 
 /* Check a line of /proc/self/maps. */
@@ -774,7 +779,7 @@ static int check_vma(int at, int end, const char *mode, unsigned long offset)
 		want[1] = 'w';
 	if (strcmp(mode, want))
 		fail("VMA at page %d: %s, not %s", at, mode, want);
-	expect_value("offset of a VMA", offset, (c->object->base + c->pgoff) * PAGE);
+	expect_value("offset of a VMA", offset, (c->object->base + c->pgoff) * UNIT);
 	return end - at;
 }
 
@@ -787,14 +792,27 @@ static void check_vmas(void)
 
 	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "%lx-%lx %4s %lx", &start, &end, mode, &offset) == 4 &&
-		    start >= ARENA && start < ARENA + ARENA_PAGES * PAGE)
-			seen += check_vma((start - ARENA) / PAGE, (end - ARENA) / PAGE, mode,
+		    start >= ARENA && start < ARENA + ARENA_PAGES * UNIT)
+			seen += check_vma((start - ARENA) / UNIT, (end - ARENA) / UNIT, mode,
 					  offset);
 	if (f)
 		fclose(f);
 	for (i = 0; i < ARENA_PAGES; i++)
 		want += mapped(i);
 	expect_value("mapped pages", seen, want);
+}
+
+static void count_pmds(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+	long kib;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "ExclusivePmdMapped: %ld", &kib) == 1)
+			world->pmds += kib * 1024 / PMD;
+	if (f)
+		fclose(f);
 }
 
 static void check(void)
@@ -817,6 +835,8 @@ static void check(void)
 		check_all_cells();
 	if (one_in(1024))
 		check_vmas();
+	if (unit > 1 && one_in(1024))
+		count_pmds();
 	if (one_in(1024))
 		check_objects();
 }
@@ -938,7 +958,7 @@ static void op_munmap(void)
 	note("munmap", me.at, me.nr, 0, 0, 0);
 	unmap_cells(me.at, me.nr);
 	collect();
-	expect(munmap(address(me.at), me.nr * PAGE), 0);
+	expect(munmap(address(me.at), me.nr * UNIT), 0);
 }
 
 static void op_make_room(void)
@@ -957,7 +977,7 @@ static void op_open(void)
 		return op_make_room();
 	o->readonly = !secret && one_in(8);
 	if (!secret && one_in(2))
-		o->base = one_in(2) ? (1UL << 51) - OBJECT_PAGES : below(100);
+		o->base = one_in(2) ? (1UL << 51) / unit - OBJECT_PAGES : below(100);
 	note("open", secret, o->readonly, 0, 0, 0);
 	if (secret)
 		fd = syscall(SYS_memfd_secret, O_CLOEXEC);
@@ -1054,7 +1074,7 @@ static int model_mmap(const struct request *r)
 /* The kernel chose the address @p: move the mapping into the arena. */
 static void move_into_arena(char *p, int nr)
 {
-	char *q = mremap(p, nr * PAGE, nr * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address(me.at));
+	char *q = mremap(p, nr * UNIT, nr * UNIT, MREMAP_MAYMOVE | MREMAP_FIXED, address(me.at));
 
 	expect(q == MAP_FAILED ? -1 : 0, 0);
 	if (q != address(me.at))
@@ -1062,16 +1082,30 @@ static void move_into_arena(char *p, int nr)
 	unmap_cells(me.at, nr);
 }
 
-/* The mapping is at the address hint if nothing else was there. */
+/*
+ * The mapping is at the address hint if nothing else was there, unless the kernel has looked for
+ * a place where PMDs can map it. Close to the end of a file, it always does.
+ */
 static void put_mapping(const struct request *r, char *p, char *hint)
 {
-	bool moved = p != hint;
+	bool moved = p != hint, aligned = r->nr * UNIT >= PMD || r->object->base > 100;
 
-	if (moved == (hint && vacant(me.at, r->nr)))
+	if (hint && vacant(me.at, r->nr) ? moved && !aligned : !moved)
 		fail("at %p", p);
 	if (moved)
 		move_into_arena(p, r->nr);
 	map_cells(r->object, r->pgoff, me.at, r->nr, r->prot);
+}
+
+/* Where a PMD can map a region, or anywhere. */
+static int any_place(const struct request *r)
+{
+	unsigned long pages = PMD / UNIT;
+	int at = below(ARENA_PAGES - r->nr + 1);
+
+	if (unit > 1 && one_in(2))
+		at = at / pages * pages + (r->object->base + r->pgoff) % pages;
+	return at > ARENA_PAGES - r->nr ? ARENA_PAGES - r->nr : at;
 }
 
 static void request_mapping(struct request *r)
@@ -1081,13 +1115,13 @@ static void request_mapping(struct request *r)
 	char *p, *hint;
 
 	me.nr = r->nr;
-	me.at = below(ARENA_PAGES - me.nr + 1);
+	me.at = any_place(r);
 	hint = way < 0 ? NULL : address(me.at);
 	r->flags |= way < 0 ? 0 : way;
 	note("mmap", hint ? me.at : -1, r->nr, r->prot, r->flags, r->pgoff);
 	error = model_mmap(r);
-	p = mmap(hint, r->nr * PAGE, r->prot, r->flags, r->fd,
-		 (r->object->base + r->pgoff) * PAGE);
+	p = mmap(hint, r->nr * UNIT, r->prot, r->flags, r->fd,
+		 (r->object->base + r->pgoff) * UNIT);
 	expect(p == MAP_FAILED ? -1 : 0, error);
 	if (!error)
 		put_mapping(r, p, hint);
@@ -1149,7 +1183,7 @@ static void op_mmap_bad(void)
 	if (bad[i].flags & MAP_EXCLUSIVE && error == -EPERM)
 		error = charge_error(&me.payer, bad[i].nr) ?: error;
 	note("mmap", 0, bad[i].nr, bad[i].prot, bad[i].flags, bad[i].offset);
-	p = mmap(NULL, bad[i].nr * PAGE, bad[i].prot, bad[i].flags, bad[i].fd ? fd_of(o) : -1,
+	p = mmap(NULL, bad[i].nr * UNIT, bad[i].prot, bad[i].flags, bad[i].fd ? fd_of(o) : -1,
 		 bad[i].offset);
 	expect(p == MAP_FAILED ? -1 : 0, error);
 }
@@ -1161,7 +1195,7 @@ static void op_mmap_all(void)
 	int fd;
 	char *p;
 
-	if (!alone || me.depth)
+	if (!alone || me.depth || unit > 1)
 		return;
 	fd = open(EXMEM_DEV, O_RDWR);
 	note("mmap of all", left, 0, 0, 0, 0);
@@ -1263,7 +1297,7 @@ static void op_mremap(void)
 	note("mremap", me.at, old, new, flags, to);
 	error = model_mremap(me.at, old, new, flags, to);
 	collect();
-	p = mremap(address(me.at), old * PAGE, new * PAGE, flags, address(to));
+	p = mremap(address(me.at), old * UNIT, new * UNIT, flags, address(to));
 	expect(p == MAP_FAILED ? -1 : 0, error);
 	if (!error && p != address(flags & MREMAP_FIXED ? to : me.at))
 		fail("at %p", p);
@@ -1295,7 +1329,7 @@ static void op_mprotect(void)
 	pick_pages();
 	note("mprotect", me.at, me.nr, prot, 0, 0);
 	error = model_mprotect(prot);
-	expect(mprotect(address(me.at), me.nr * PAGE, prot), error);
+	expect(mprotect(address(me.at), me.nr * UNIT, prot), error);
 }
 
 /* The error of @advice on a part of the VMA of @c, or the new flags. */
@@ -1386,7 +1420,7 @@ static void op_madvise(void)
 		error = -EINVAL;
 	else
 		error = model_madvise(advice);
-	expect(madvise(address(me.at), me.nr * PAGE, advice), error);
+	expect(madvise(address(me.at), me.nr * UNIT, advice), error);
 }
 
 static void op_punch_hole(void)
@@ -1397,8 +1431,8 @@ static void op_punch_hole(void)
 
 	if (!o)
 		return;
-	range.offset = (o->base + pgoff) * PAGE + (one_in(16) ? below(PAGE) : 0);
-	range.length = one_in(16) ? 0 : nr * PAGE;
+	range.offset = (o->base + pgoff) * UNIT + (one_in(16) ? below(PAGE) : 0);
+	range.length = one_in(16) ? 0 : nr * UNIT;
 	if (one_in(32)) {
 		range = (struct exclusive_memory_range) { 0, 1UL << 63 };
 		pgoff = 0;
@@ -1419,7 +1453,7 @@ static void op_punch_hole(void)
 static void op_ftruncate(void)
 {
 	struct object *o = any_open_object();
-	long size = one_in(4) ? 0 : 1 + below(OBJECT_PAGES * PAGE);
+	long size = one_in(4) ? 0 : (1 + below(OBJECT_PAGES)) * UNIT - below(PAGE);
 	int i, error;
 
 	if (!o)
@@ -1427,7 +1461,7 @@ static void op_ftruncate(void)
 	note("ftruncate", o->kind, o->size, size, 0, 0);
 	error = o->kind == SECRET && !o->size ? 0 : -EINVAL;
 	if (!error)
-		o->size = (size + PAGE - 1) / PAGE;
+		o->size = (size + UNIT - 1) / UNIT;
 	for (i = o->size; !error && o->size && i < OBJECT_PAGES; i++)
 		free_page(o, i);
 	expect(ftruncate(fd_of(o), size), error);
@@ -1480,7 +1514,7 @@ static void op_new_sockets(void)
 
 static void set_limit(long pages, unsigned int bytes)
 {
-	struct rlimit limit = { pages * PAGE + bytes, RLIM_INFINITY };
+	struct rlimit limit = { pages * UNIT + bytes, RLIM_INFINITY };
 
 	note("setrlimit", pages, bytes, 0, 0, 0);
 	expect(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
@@ -1539,7 +1573,7 @@ static void set_max(int group, long pages, unsigned int bytes)
 	int n = strlen(text);
 
 	if (pages != NO_LIMIT)
-		n = snprintf(text, sizeof(text), "exmem %lu", pages * PAGE + bytes);
+		n = snprintf(text, sizeof(text), "exmem %lu", pages * UNIT + bytes);
 	note("misc.max", group, pages, bytes, 0, 0);
 	expect_value("write", pwrite(group_files[group][MAX], text, n, 0), n);
 	world->group[group].max = pages;
@@ -1702,7 +1736,7 @@ static void close_all(void)
 		while ((slot = fd_slot(&world->object[i], true)))
 			close_slot(slot);
 	note("munmap of all", 0, 0, 0, 0, 0);
-	expect(munmap((void *)ARENA, ARENA_PAGES * PAGE), 0);
+	expect(munmap((void *)ARENA, ARENA_PAGES * UNIT), 0);
 	unmap_cells(0, ARENA_PAGES);
 }
 
@@ -1735,7 +1769,7 @@ static void take_over_groups(void)
 
 	for (i = 0; has_groups() && i < NR_GROUPS; i++) {
 		set_max(i, group[i].max, 0);
-		group[i].peak = read_group(i, PEAK) / PAGE;
+		group[i].peak = read_group(i, PEAK) / UNIT;
 		group[i].events = read_group(i, EVENTS);
 	}
 }
@@ -2044,10 +2078,21 @@ static void print_counts(int nr)
 	}
 }
 
+static long count_all_pmds(int nr)
+{
+	long pmds = 0;
+	int i;
+
+	for (i = 0; i < nr; i++)
+		pmds += worlds[i]->pmds;
+	return pmds;
+}
+
 #define TEST_OPERATIONS	"every operation does what the model says\n"
 #define TEST_FREE	"all pages are free\n"
 #define TEST_CHARGE	"no page is charged to a user\n"
 #define TEST_CGROUP	"no page is charged to a cgroup\n"
+#define TEST_PMDS	"PMDs map regions\n"
 
 static __noreturn void skip(const char *reason)
 {
@@ -2056,6 +2101,7 @@ static __noreturn void skip(const char *reason)
 	ksft_test_result_skip(TEST_FREE);
 	ksft_test_result_skip(TEST_CHARGE);
 	ksft_test_result_skip(TEST_CGROUP);
+	ksft_test_result_skip(TEST_PMDS);
 	ksft_finished();
 }
 
@@ -2079,6 +2125,10 @@ static void run(int nr, long operations)
 		ksft_test_result(end_groups(nr), TEST_CGROUP);
 	else
 		ksft_test_result_skip(TEST_CGROUP);
+	if (unit > 1)
+		ksft_test_result(count_all_pmds(nr), TEST_PMDS);
+	else
+		ksft_test_result_skip(TEST_PMDS);
 }
 
 static bool mremap_moves_ranges(void)
@@ -2092,29 +2142,33 @@ static bool mremap_moves_ranges(void)
 
 int main(int argc, char **argv)
 {
-	long operations = 100000;
+	long operations = 100000, most;
 	const char *missing;
 	int opt, nr = 4;
 
 	seed = time(NULL) ^ (unsigned long)getpid() << 32;
-	while ((opt = getopt(argc, argv, "s:n:j:")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:j:u:")) != -1) {
 		if (opt == 's')
 			seed = strtoul(optarg, NULL, 0);
 		else if (opt == 'n')
 			operations = strtol(optarg, NULL, 0);
 		else if (opt == 'j')
 			nr = strtol(optarg, NULL, 0);
+		else if (opt == 'u')
+			unit = strtoul(optarg, NULL, 0);
 		else
 			return KSFT_FAIL;
 	}
-	if (nr < 1 || nr > MAX_WORKERS) {
-		fprintf(stderr, "random: -j must be 1 to %d\n", MAX_WORKERS);
+	if (nr < 1 || nr > MAX_WORKERS || !unit || PMD % UNIT) {
+		fprintf(stderr, "random: -j must be 1 to %d, and -u a power of 2 up to 512\n",
+			MAX_WORKERS);
 		return KSFT_FAIL;
 	}
 	ksft_print_header();
-	ksft_set_plan(4);
+	ksft_set_plan(5);
 	/* Each process and its victim can have all their pages: no request fails by chance. */
-	missing = exmem_front_missing(EXMEM_FRONT_MMAP, nr * 2L * NR_OBJECTS * OBJECT_PAGES) ?:
+	most = nr * 2L * NR_OBJECTS * OBJECT_PAGES * unit;
+	missing = exmem_front_missing(EXMEM_FRONT_MMAP, most) ?:
 		  exmem_front_missing(EXMEM_FRONT_SECRETMEM, 0);
 	if (missing)
 		skip(missing);
