@@ -2,9 +2,13 @@
 /*
  * Exclusive memory: /dev/exclusive_memory.
  *
- * Each open creates an object, for shared mappings. An ioctl punches holes.
+ * Each open creates an object, for shared mappings. It does what a VMM expects of the file
+ * behind its guest's memory: fallocate() allocates pages and punches holes. An ioctl punches
+ * holes, too.
  */
 #include <linux/exmem.h>
+#include <linux/fadvise.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/miscdevice.h>
@@ -44,6 +48,34 @@ static long exmem_dev_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	}
 }
 
+static long exmem_dev_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
+{
+	unsigned long first = offset >> PAGE_SHIFT, last = (offset + len - 1) >> PAGE_SHIFT;
+
+	if (!PAGE_ALIGNED(offset | len))
+		return -EINVAL;
+	switch (mode) {
+	case FALLOC_FL_ALLOCATE_RANGE:
+	case FALLOC_FL_KEEP_SIZE:
+		return exmem_object_alloc(file, first, last);
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+		return exmem_object_punch_hole(file, first, last);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int exmem_dev_fadvise(struct file *file, loff_t offset, loff_t len, int advice)
+{
+	loff_t last;
+
+	if (advice != POSIX_FADV_WILLNEED || !(file->f_mode & FMODE_WRITE) || offset < 0 ||
+	    len <= 0 || check_add_overflow(offset, len - 1, &last))
+		return generic_fadvise(file, offset, len, advice);
+	/* A VMM advises this of pages that its guest takes back from the balloon. */
+	return exmem_object_alloc(file, offset >> PAGE_SHIFT, last >> PAGE_SHIFT);
+}
+
 static int exmem_dev_open(struct inode *inode, struct file *file)
 {
 	struct exmem_object *obj = exmem_object_create(exmem_dev_front.can_punch_hole);
@@ -71,6 +103,8 @@ static const struct file_operations exmem_dev_fops = {
 	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl	= exmem_dev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
+	.fallocate	= exmem_dev_fallocate,
+	.fadvise	= exmem_dev_fadvise,
 	.show_fdinfo	= exmem_object_show_fdinfo,
 	.release	= exmem_object_release,
 	.llseek		= noop_llseek,

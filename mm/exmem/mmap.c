@@ -107,7 +107,7 @@ struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned l
 	file = exmem_front_file(&exmem_mmap_front);
 	if (IS_ERR(file))
 		return file;
-	ret = exmem_object_alloc(file, PAGE_ALIGN(len) >> PAGE_SHIFT);
+	ret = exmem_object_alloc(file, 0, (len - 1) >> PAGE_SHIFT);
 	if (ret) {
 		fput(file);
 		return ERR_PTR(ret);

@@ -527,15 +527,18 @@ static int exmem_alloc_and_map(struct exmem_object *obj, struct vm_area_struct *
 }
 
 /**
- * exmem_object_alloc - allocate the pages of an object before it is mapped
- * @file: file of a memory object without pages
- * @nr: number of pages, from offset 0 on
+ * exmem_object_alloc - allocate the missing pages of a range
+ * @file: file of a memory object
+ * @first: offset of the first page
+ * @last: offset of the last page
  *
- * Context: Process context. May sleep.
+ * Mappings of the range see the new pages.
+ *
+ * Context: Process context, mmap_lock not held. May sleep.
  * Return: 0; or with nothing allocated, -EAGAIN over a limit of the creator, -ENOMEM, -EINTR
  * if the task is being killed.
  */
-int exmem_object_alloc(struct file *file, unsigned long nr)
+int exmem_object_alloc(struct file *file, unsigned long first, unsigned long last)
 {
 	struct exmem_object *obj = file->private_data;
 	LIST_HEAD(added);
@@ -544,7 +547,7 @@ int exmem_object_alloc(struct file *file, unsigned long nr)
 	ret = mutex_lock_killable(&obj->lock);
 	if (ret)
 		return ret;
-	ret = exmem_alloc_range(obj, 0, nr - 1, &added);
+	ret = exmem_alloc_range(obj, first, last, &added);
 	mutex_unlock(&obj->lock);
 	return ret;
 }

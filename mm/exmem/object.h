@@ -14,7 +14,7 @@ struct vm_fault;
 struct exmem_object *exmem_object_create(bool can_punch_hole);
 void exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_attach(struct exmem_object *obj, struct file *file, const char *front_name);
-int exmem_object_alloc(struct file *file, unsigned long nr);
+int exmem_object_alloc(struct file *file, unsigned long first, unsigned long last);
 void exmem_object_truncate(struct exmem_object *obj, unsigned long nr);
 void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr);
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/exclusive_memory: the node, opening it, offsets, allocation, fdinfo, and the ioctl that
- * punches holes. Tests of mappings, of any front end, are in mapping.c.
+ * /dev/exclusive_memory: the node, opening it, offsets, allocation, fdinfo, fallocate(), advice,
+ * and the ioctl that punches holes. Tests of mappings, of any front end, are in mapping.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -14,6 +16,9 @@
 #include "fixtures.h"
 
 #define SECRET	"what the kernel must not know"
+#define HOLE	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+#define EXPECT_ERRNO(error, call) EXPECT_EQ((call) == -1 ? errno : 0, error)
 
 TEST(absent_without_a_pool)
 {
@@ -285,6 +290,71 @@ TEST_F(device, punched_hole_fills_with_zeroes)
 	EXPECT_EQ(touch(p + 3 * PAGE, -1), 0);
 	EXPECT_EQ(p[3 * PAGE], 0x77);
 	EXPECT_EQ(used(), 10);
+}
+
+TEST_F(device, fallocate)
+{
+	char *p;
+
+	ASSERT_EQ(fallocate(self->fd, 0, 0, 10 * PAGE), 0);
+	EXPECT_EQ(used(), 10);
+	p = exmem_map(self->fd, 10, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_EQ(used(), 10);
+	EXPECT_TRUE(all_bytes(p, 0, 10 * PAGE));
+	memset(p, 0x5a, 10 * PAGE);
+	ASSERT_EQ(fallocate(self->fd, HOLE, 3 * PAGE, 4 * PAGE), 0);
+	EXPECT_EQ(used(), 6);
+	EXPECT_EQ(touch(p + 3 * PAGE, -1), SIGBUS);
+	EXPECT_EQ(touch(p + 6 * PAGE, -1), SIGBUS);
+	ASSERT_EQ(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 2 * PAGE, 4 * PAGE), 0);
+	EXPECT_EQ(used(), 9);
+	EXPECT_TRUE(all_bytes(p, 0x5a, 3 * PAGE));
+	EXPECT_TRUE(all_bytes(p + 3 * PAGE, 0, 3 * PAGE));
+	EXPECT_EQ(touch(p + 6 * PAGE, -1), SIGBUS);
+}
+
+TEST_F(device, fallocate_bad_arguments)
+{
+	int fd = open(EXMEM_DEV, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	EXPECT_ERRNO(EBADF, fallocate(fd, 0, 0, PAGE));
+	EXPECT_ERRNO(EBADF, fallocate(fd, HOLE, 0, PAGE));
+	close(fd);
+	EXPECT_ERRNO(EINVAL, fallocate(self->fd, 0, 1, PAGE));
+	EXPECT_ERRNO(EINVAL, fallocate(self->fd, 0, 0, PAGE + 1));
+	EXPECT_ERRNO(EINVAL, fallocate(self->fd, HOLE, PAGE, 1));
+	EXPECT_ERRNO(EINVAL, fallocate(self->fd, 0, 0, 0));
+	EXPECT_ERRNO(EOPNOTSUPP, fallocate(self->fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE));
+	EXPECT_ERRNO(EOPNOTSUPP, fallocate(self->fd, FALLOC_FL_ZERO_RANGE, 0, PAGE));
+	EXPECT_ERRNO(EOPNOTSUPP, fallocate(self->fd, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE));
+	EXPECT_ERRNO(EFBIG, fallocate(self->fd, 0, LONG_MAX & -PAGE, PAGE));
+	EXPECT_ERRNO(ENOMEM, fallocate(self->fd, 0, 0, (exmem_total() + 1) * PAGE));
+	EXPECT_EQ(used(), 0);
+}
+
+/* As a VMM does for a balloon. */
+TEST_F(device, advice)
+{
+	char *p = exmem_map(self->fd, 4, 0);
+
+	ASSERT_NE(p, MAP_FAILED);
+	memset(p, 0x5a, 4 * PAGE);
+	ASSERT_EQ(madvise(p + PAGE, 2 * PAGE, MADV_REMOVE), 0);
+	EXPECT_EQ(used(), 2);
+	EXPECT_EQ(touch(p + PAGE, -1), SIGBUS);
+	ASSERT_EQ(madvise(p + PAGE, PAGE, MADV_WILLNEED), 0);
+	EXPECT_EQ(used(), 3);
+	EXPECT_TRUE(all_bytes(p + PAGE, 0, PAGE));
+	EXPECT_EQ(touch(p + 2 * PAGE, -1), SIGBUS);
+	EXPECT_EQ(posix_fadvise(self->fd, 2 * PAGE, 1, POSIX_FADV_WILLNEED), 0);
+	EXPECT_TRUE(all_bytes(p + 2 * PAGE, 0, PAGE));
+	EXPECT_EQ(used(), 4);
+	EXPECT_EQ(posix_fadvise(self->fd, 100 * PAGE, 0, POSIX_FADV_WILLNEED), 0);
+	EXPECT_EQ(posix_fadvise(self->fd, 0, 4 * PAGE, POSIX_FADV_DONTNEED), 0);
+	EXPECT_EQ(posix_fadvise(self->fd, 0, 4 * PAGE, 99), EINVAL);
+	EXPECT_EQ(used(), 4);
 }
 
 TEST_F(device, punch_hole_reaches_all_processes)

@@ -1332,8 +1332,47 @@ static void op_mprotect(void)
 	expect(mprotect(address(me.at), me.nr * UNIT, prot), error);
 }
 
-/* The error of @advice on a part of the VMA of @c, or the new flags. */
-static int model_advice(const struct cell *c, int advice, unsigned char *flags)
+static void free_pages(struct object *o, int pgoff, int nr)
+{
+	int i;
+
+	for (i = pgoff; i < pgoff + nr && i < OBJECT_PAGES; i++)
+		free_page(o, i);
+}
+
+static int model_allocate(struct object *o, int pgoff, int nr)
+{
+	int i, error = charge_error(&o->payer, missing_pages(o, pgoff, nr));
+
+	for (i = pgoff; !error && i < pgoff + nr; i++)
+		alloc_page(o, i);
+	return error;
+}
+
+/* The end of a file is the largest offset plus 1, which is too large for fallocate(). */
+static bool ends_file(const struct object *o, int pgoff, int nr)
+{
+	return (o->base + pgoff + nr) * unit == 1UL << 51;
+}
+
+static int model_remove(const struct cell *c, int nr)
+{
+	struct object *o = c->object;
+
+	if (o->readonly)
+		return -EACCES;
+	if (ends_file(o, c->pgoff, nr))
+		return -EFBIG;
+	if (o->kind == SECRET)
+		return -EOPNOTSUPP;
+	if (o->kind == ANON)
+		return -ENODEV;
+	free_pages(o, c->pgoff, nr);
+	return 0;
+}
+
+/* The error of @advice on @nr pages from @c on, all of a VMA, or the new flags. */
+static int model_advice(const struct cell *c, int nr, int advice, unsigned char *flags)
 {
 	switch (advice) {
 	case MADV_NORMAL:
@@ -1355,15 +1394,16 @@ static int model_advice(const struct cell *c, int advice, unsigned char *flags)
 		*flags = (*flags & ~HUGE) | NO_HUGE;
 		return 0;
 	case MADV_WILLNEED:
+		if (c->object->kind == DEVICE && !c->object->readonly)
+			model_allocate(c->object, c->pgoff, nr);
+		return 0;
 	case MADV_MERGEABLE:
 	case MADV_UNMERGEABLE:
 	case MADV_DONTDUMP:
 	case MADV_KEEPONFORK:
 		return 0;
 	case MADV_REMOVE:
-		if (c->object->readonly)
-			return -EACCES;
-		return c->object->kind == SECRET ? -EOPNOTSUPP : -ENODEV;
+		return model_remove(c, nr);
 	default:
 		return -EINVAL;
 	}
@@ -1382,7 +1422,7 @@ static int model_advice_walk(int advice)
 		}
 		next = vma_end(i) < end ? vma_end(i) : end;
 		flags = me.cell[i].flags;
-		error = model_advice(&me.cell[i], advice, &flags);
+		error = model_advice(&me.cell[i], next - i, advice, &flags);
 		if (error)
 			return error;
 		set_flags(i, next, flags);
@@ -1423,10 +1463,46 @@ static void op_madvise(void)
 	expect(madvise(address(me.at), me.nr * UNIT, advice), error);
 }
 
+static int model_fallocate(struct object *o, int mode, int pgoff, int nr)
+{
+	if (mode == FALLOC_FL_PUNCH_HOLE)
+		return -EOPNOTSUPP;
+	if (o->readonly)
+		return -EBADF;
+	if (ends_file(o, pgoff, nr))
+		return -EFBIG;
+	if (o->kind == SECRET || mode == FALLOC_FL_ZERO_RANGE)
+		return -EOPNOTSUPP;
+	if (!(mode & FALLOC_FL_PUNCH_HOLE))
+		return model_allocate(o, pgoff, nr);
+	free_pages(o, pgoff, nr);
+	return 0;
+}
+
+static void op_fallocate(void)
+{
+	static const int modes[] = {
+		0, 0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+		FALLOC_FL_ZERO_RANGE,
+	};
+	int mode = modes[below(ARRAY_SIZE(modes))], nr = any_length();
+	int pgoff = below(OBJECT_PAGES - nr + 1), error;
+	struct object *o = any_open_object();
+	unsigned long offset;
+
+	if (!o)
+		return;
+	offset = (o->base + pgoff) * UNIT;
+	note("fallocate", o->kind, mode, offset, nr * UNIT, 0);
+	error = model_fallocate(o, mode, pgoff, nr);
+	expect(fallocate(fd_of(o), mode, offset, nr * UNIT), error);
+}
+
 static void op_punch_hole(void)
 {
 	struct object *o = any_open_object();
-	int i, pgoff = below(OBJECT_PAGES), nr = any_length(), error = 0;
+	int pgoff = below(OBJECT_PAGES), nr = any_length(), error = 0;
 	struct exclusive_memory_range range;
 
 	if (!o)
@@ -1445,8 +1521,8 @@ static void op_punch_hole(void)
 		error = -EBADF;
 	else if (!range.length || range.offset % PAGE)
 		error = -EINVAL;
-	for (i = pgoff; !error && i < pgoff + nr && i < OBJECT_PAGES; i++)
-		free_page(o, i);
+	else
+		free_pages(o, pgoff, nr);
 	expect(ioctl(fd_of(o), EXCLUSIVE_MEMORY_DROP, &range), error);
 }
 
@@ -1814,7 +1890,8 @@ static const struct {
 	{ "mremap", op_mremap, 1500 },
 	{ "mprotect", op_mprotect, 1200 },
 	{ "madvise", op_madvise, 2500 },
-	{ "punch hole", op_punch_hole, 800 },
+	{ "punch hole", op_punch_hole, 600 },
+	{ "fallocate", op_fallocate, 800 },
 	{ "ftruncate", op_ftruncate, 300 },
 	{ "sendmsg", op_send, 200 },
 	{ "recvmsg", op_receive, 200 },
