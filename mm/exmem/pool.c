@@ -36,6 +36,16 @@ static int exmem_next_node(const struct exmem_policy *policy, const nodemask_t *
 	return exmem_nearest_node(policy->nid, &preferred);
 }
 
+static void exmem_collect_regions(int nid, unsigned long nr)
+{
+	nodemask_t only = nodemask_of_node(nid);
+
+	/* A page in a CPU's cache may be all that a region lacks. */
+	if (exmem_node_whole_regions(nid) < nr / EXMEM_REGION_PAGES &&
+	    nr <= exmem_nodes_free(&only) && exmem_pcp_pages(&only))
+		exmem_drain_pcps(&only);
+}
+
 static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned long nr,
 				  struct list_head *runs)
 {
@@ -43,6 +53,8 @@ static bool exmem_alloc_from_node(const struct exmem_policy *policy, unsigned lo
 	int nid;
 
 	while ((nid = exmem_next_node(policy, &untried)) != NUMA_NO_NODE) {
+		if (nr >= EXMEM_REGION_PAGES)
+			exmem_collect_regions(nid, nr);
 		if (exmem_pcp_alloc(nid, nr, runs) || exmem_node_alloc(nid, nr, nr, runs))
 			return true;
 		/* The slow path can take a part from here: prefer that to a distant node. */

@@ -62,6 +62,7 @@ struct exmem_region {
  * @nr_ever_freed: pages that have been added to @nr_free so far; wraps around
  * @nr_poisoned: pages that were retired
  * @peak: highest number of pages that were neither free nor poisoned
+ * @nr_whole: regions whose pages are all free
  * @nr_total: all pages; never changes after boot
  * @leaves: changes to the direct map at boot
  */
@@ -71,6 +72,7 @@ struct exmem_node {
 	unsigned long nr_ever_freed;
 	unsigned long nr_poisoned;
 	unsigned long peak;
+	unsigned long nr_whole;
 	DECLARE_BITMAP(lengths, EXMEM_REGION_PAGES + 1);
 	struct list_head regions[EXMEM_REGION_PAGES + 1];
 
@@ -149,6 +151,18 @@ unsigned long exmem_nodes_free(const nodemask_t *nodes)
 	for_each_node_mask(n, *nodes)
 		sum += READ_ONCE(exmem_nodes[n]->nr_free);
 	return sum;
+}
+
+/**
+ * exmem_node_whole_regions - count the regions of a node whose pages are all free
+ * @nid: node with a part of the pool
+ *
+ * Context: Any context.
+ * Return: number of regions. A region is not counted while a CPU caches one of its pages.
+ */
+unsigned long exmem_node_whole_regions(int nid)
+{
+	return READ_ONCE(exmem_nodes[nid]->nr_whole);
 }
 
 /**
@@ -307,6 +321,7 @@ static void exmem_set_longest(struct exmem_node *node, struct exmem_region *regi
 		if (list_empty(&node->regions[region->longest]))
 			__clear_bit(region->longest, node->lengths);
 	}
+	node->nr_whole += (longest == EXMEM_REGION_PAGES) - (region->longest == EXMEM_REGION_PAGES);
 	region->longest = longest;
 	if (longest) {
 		list_add(&region->list, &node->regions[longest]);

@@ -32,6 +32,7 @@ struct exmem_node_stats {
 int exmem_nearest_node(int nid, const nodemask_t *nodes);
 unsigned long exmem_nodes_total(const nodemask_t *nodes);
 unsigned long exmem_nodes_free(const nodemask_t *nodes);
+unsigned long exmem_node_whole_regions(int nid);
 unsigned long exmem_nodes_ever_freed(const nodemask_t *nodes);
 void exmem_node_read_stats(int nid, struct exmem_node_stats *stats);
 
