@@ -52,16 +52,26 @@ FIXTURE_VARIANT(door)
 	bool open;	/* ordinary memory: the doors are open */
 	int front;	/* enum exmem_front, or ORDINARY */
 	const char *caller;
+	bool pmd;	/* a PMD maps the secret */
 };
 
 FIXTURE_VARIANT_ADD(door, ordinary) { .open = true, .front = ORDINARY };
 FIXTURE_VARIANT_ADD(door, device) { .front = EXMEM_FRONT_DEVICE, .caller = "device" };
 FIXTURE_VARIANT_ADD(door, map_exclusive) { .front = EXMEM_FRONT_MMAP, .caller = "mmap" };
 FIXTURE_VARIANT_ADD(door, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM, .caller = "secretmem" };
+FIXTURE_VARIANT_ADD(door, device_pmd) { false, EXMEM_FRONT_DEVICE, "device", .pmd = true };
+FIXTURE_VARIANT_ADD(door, map_exclusive_pmd) { false, EXMEM_FRONT_MMAP, "mmap", .pmd = true };
 
-/* A page with the secret in it. */
-static char *new_secret(int front, int *fd)
+static size_t secret_size(const struct _fixture_variant_door *variant)
 {
+	return variant->pmd ? PMD : PAGE;
+}
+
+/* Memory with the secret in its first page. */
+static char *new_secret(const struct _fixture_variant_door *variant, int *fd)
+{
+	size_t size = secret_size(variant);
+	int front = variant->front;
 	char *p;
 
 	if (front == ORDINARY) {
@@ -70,8 +80,8 @@ static char *new_secret(int front, int *fd)
 			return MAP_FAILED;
 		p = exmem_map(*fd, 1, 0);
 	} else {
-		*fd = exmem_front_open(front, PAGE);
-		p = exmem_front_map(front, *fd, NULL, PAGE, PROT_READ | PROT_WRITE);
+		*fd = exmem_front_open(front, size);
+		p = exmem_front_map(front, *fd, NULL, size, PROT_READ | PROT_WRITE);
 	}
 	if (p != MAP_FAILED)
 		memcpy(p, SECRET, sizeof(SECRET));
@@ -95,8 +105,8 @@ static uint64_t pagemap_entry(pid_t pid, const void *p)
 	return entry;
 }
 
-/* The page that this process allocated through @caller, if there is exactly one. */
-static unsigned long pfn_allocated(const char *caller)
+/* The first page that this process allocated through @caller, if there were exactly @pages. */
+static unsigned long pfn_allocated(const char *caller, unsigned long pages)
 {
 	FILE *f = fopen(TRACING "trace", "r");
 	unsigned long pfn = 0, nr = 0;
@@ -110,7 +120,7 @@ static unsigned long pfn_allocated(const char *caller)
 	}
 	if (f)
 		fclose(f);
-	return nr == 1 ? pfn : 0;
+	return nr == pages ? pfn : 0;
 }
 
 static bool in_pool(unsigned long pfn)
@@ -136,15 +146,16 @@ FIXTURE_SETUP(door)
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
 	ASSERT_TRUE(exmem_trace_on());
-	self->secret = new_secret(variant->front, &self->fd);
+	self->secret = new_secret(variant, &self->fd);
 	ASSERT_TRUE(exmem_trace_off());
 	ASSERT_NE(self->secret, MAP_FAILED);
 	if (variant->open)
 		self->pfn = pagemap_entry(getpid(), self->secret) & PAGEMAP_PFN;
 	else
-		self->pfn = pfn_allocated(variant->caller);
+		self->pfn = pfn_allocated(variant->caller, secret_size(variant) / PAGE);
 	ASSERT_NE(self->pfn, 0);
 	ASSERT_EQ(in_pool(self->pfn), !variant->open);
+	ASSERT_EQ(pmds_mapped(), variant->pmd);
 }
 
 FIXTURE_TEARDOWN(door)
@@ -177,7 +188,7 @@ struct owner {
 	int go;
 };
 
-static bool owner_start(int front, struct owner *owner)
+static bool owner_start(const struct _fixture_variant_door *variant, struct owner *owner)
 {
 	int ready[2], go[2], fd;
 	char *p, c;
@@ -187,7 +198,7 @@ static bool owner_start(int front, struct owner *owner)
 	owner->pid = fork();
 	if (!owner->pid) {
 		close(go[1]);
-		p = new_secret(front, &fd);
+		p = new_secret(variant, &fd);
 		if (write(ready[1], &p, sizeof(p)) != sizeof(p) || p == MAP_FAILED)
 			_exit(1);
 		if (read(go[0], &c, 1) < 0)
@@ -226,7 +237,7 @@ TEST_F(door, process_vm)
 	struct iovec local = { buf, sizeof(buf) }, remote = { NULL, sizeof(SECRET) };
 	struct owner owner;
 
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	remote.iov_base = owner.secret;
 	EXPECT_DOOR(process_vm_readv(owner.pid, &local, 1, &remote, 1, 0), sizeof(SECRET), EFAULT);
 	EXPECT_DOOR(process_vm_writev(owner.pid, &local, 1, &remote, 1, 0), sizeof(SECRET), EFAULT);
@@ -245,7 +256,7 @@ TEST_F(door, proc_mem)
 	off_t at;
 	int mem;
 
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	at = (uintptr_t)owner.secret;
 	snprintf(path, sizeof(path), "/proc/%d/mem", owner.pid);
 	mem = open(path, O_RDWR);
@@ -264,7 +275,7 @@ TEST_F(door, ptrace)
 	struct owner owner;
 	long word;
 
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	memcpy(&word, SECRET, sizeof(word));
 	ASSERT_EQ(ptrace(PTRACE_ATTACH, owner.pid, NULL, NULL), 0);
 	ASSERT_EQ(waitpid(owner.pid, NULL, 0), owner.pid);
@@ -361,7 +372,7 @@ TEST_F(door, file_by_name)
 	if (variant->open)
 		want = *SECRET;
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)self->secret,
-		 (unsigned long)self->secret + PAGE);
+		 (unsigned long)self->secret + secret_size(variant));
 	ASSERT_EQ(lstat(path, &st), 0);
 	errno = 0;
 	EXPECT_EQ(reopened(path), want);
@@ -476,8 +487,8 @@ TEST_F(door, io_uring_rings)
 	int fds[2];
 
 	/* The rings overwrite memory: not self->secret. */
-	*sq_addr = (uintptr_t)new_secret(variant->front, &fds[0]);
-	*cq_addr = (uintptr_t)new_secret(variant->front, &fds[1]);
+	*sq_addr = (uintptr_t)new_secret(variant, &fds[0]);
+	*cq_addr = (uintptr_t)new_secret(variant, &fds[1]);
 	errno = 0;
 	EXPECT_EQ(uring(&params) >= 0, variant->open);
 	EXPECT_EQ(errno, variant->open ? 0 : EFAULT);
@@ -573,7 +584,7 @@ TEST_F_TIMEOUT(door, ksm, 120)
 			p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 				 -1, 0);
 		else
-			p = new_secret(variant->front, &fd);
+			p = new_secret(variant, &fd);
 		ASSERT_NE(p, MAP_FAILED);
 		memcpy(p, SECRET, sizeof(SECRET));
 		/* Advice never fails, but it does not make memory mergeable. */
@@ -608,12 +619,12 @@ TEST_F(door, mlock)
 	EXPECT_GT(locked_kb(), 0);
 	kb += locked_kb();
 	EXPECT_EQ(mlockall(MCL_FUTURE), 0);
-	EXPECT_NE(new_secret(variant->front, &fd), MAP_FAILED);
+	EXPECT_NE(new_secret(variant, &fd), MAP_FAILED);
 	EXPECT_EQ(locked_kb(), kb);
 	EXPECT_EQ(munlockall(), 0);
 	EXPECT_EQ(locked_kb(), 0);
 	/* Locking and unlocking neither allocate nor free pages. */
-	EXPECT_EQ(used(), variant->open ? 0 : 2);
+	EXPECT_EQ(used(), variant->open ? 0 : 2 * secret_size(variant) / PAGE);
 	EXPECT_STREQ(self->secret, SECRET);
 }
 
@@ -677,7 +688,7 @@ TEST_F(door, migrate_pages)
 	struct owner owner;
 
 	ASSERT_GT(n, 0);
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	ASSERT_TRUE(exmem_trace_on());
 	all = (1UL << n) - 1;
 	for (nid = n - 1; nid >= 0; nid--) {
@@ -696,7 +707,7 @@ TEST_F(door, pagemap)
 	uint64_t tells = PAGEMAP_PFN | PAGEMAP_PRESENT;
 	struct owner owner;
 
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	EXPECT_EQ(!!(pagemap_entry(owner.pid, owner.secret) & tells), variant->open);
 	EXPECT_EQ(!!(pagemap_entry(getpid(), self->secret) & tells), variant->open);
 	EXPECT_EQ(owner_end(&owner), 0);
@@ -719,7 +730,7 @@ TEST_F(door, madvise)
 	int fd;
 
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
-		p = new_secret(variant->front, &fd);
+		p = new_secret(variant, &fd);
 		ASSERT_NE(p, MAP_FAILED);
 		EXPECT_DOOR(madvise(p, PAGE, tries[i].advice), 0, tries[i].error);
 		EXPECT_STREQ(p, SECRET);
@@ -734,7 +745,7 @@ TEST_F(door, hwpoison)
 	char *p;
 
 	if (!pid) {
-		p = new_secret(variant->front, &fd);
+		p = new_secret(variant, &fd);
 		if (madvise(p, PAGE, MADV_HWPOISON) != -1)
 			_exit(1);
 		_exit(errno == EFAULT && !strcmp(p, SECRET) ? 0 : 2);
@@ -751,7 +762,7 @@ TEST_F(door, process_madvise)
 	int pidfd;
 	size_t i;
 
-	ASSERT_TRUE(owner_start(variant->front, &owner));
+	ASSERT_TRUE(owner_start(variant, &owner));
 	pidfd = pidfd_open(owner.pid, 0);
 	ASSERT_GE(pidfd, 0);
 	iov.iov_base = owner.secret;
@@ -855,14 +866,14 @@ static void make_pattern(unsigned char *p, unsigned int seed)
 }
 
 /* Crash with pattern 1 in ordinary memory, and pattern 2 in a new secret. */
-static void crash(int front)
+static void crash(const struct _fixture_variant_door *variant)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	unsigned char *plain, *secret;
 	int fd;
 
 	plain = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	secret = (void *)new_secret(front, &fd);
+	secret = (void *)new_secret(variant, &fd);
 	if (plain == MAP_FAILED || secret == MAP_FAILED || setrlimit(RLIMIT_CORE, &limit) ||
 	    !put("/proc/self/coredump_filter", "0x1ff"))
 		_exit(1);
@@ -906,7 +917,7 @@ TEST_F_TIMEOUT(door, core_dump, 120)
 	ASSERT_TRUE(put(CORE_PATTERN, CORE "\n"));
 	pid = fork();
 	if (!pid)
-		crash(variant->front);
+		crash(variant);
 	EXPECT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_TRUE(put(CORE_PATTERN, before));
 	EXPECT_TRUE(WIFSIGNALED(status) && WCOREDUMP(status));

@@ -126,6 +126,24 @@ static inline long object_info(int fd, const char *name)
 	return named_value(path, name);
 }
 
+#define REGION_PAGES	512
+#define PMD		(REGION_PAGES * PAGE)
+
+/* The number of PMDs that map exclusive memory in this process. */
+static inline long pmds_mapped(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	long kib, pmds = 0;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "ExclusivePmdMapped: %ld", &kib) == 1)
+			pmds += kib * 1024 / PMD;
+	if (f)
+		fclose(f);
+	return pmds;
+}
+
 /* Splits of direct-map leaves since boot. */
 static inline long direct_map_splits(void)
 {

@@ -125,6 +125,38 @@ TEST_F(poison, in_use)
 	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
 }
 
+/* A new mapping of the region has no PMD, and has not the page. */
+TEST_F(poison, in_a_region)
+{
+	char *p = map_traced(self->fd, REGION_PAGES), *q;
+	unsigned long pfn = first_pfn() + 100;
+
+	ASSERT_NE(p, MAP_FAILED);
+	ASSERT_TRUE(allocated(pfn));
+	EXPECT_EQ(pmds_mapped(), 1);
+	memset(p, 0x5a, PMD);
+	poison(pfn);
+	q = exmem_map(self->fd, REGION_PAGES, 0);
+	ASSERT_NE(q, MAP_FAILED);
+	EXPECT_EQ(pmds_mapped(), 1);
+	EXPECT_TRUE(all_bytes(q, 0x5a, 100 * PAGE));
+	EXPECT_TRUE(all_bytes(q + 101 * PAGE, 0x5a, PMD - 101 * PAGE));
+	EXPECT_EQ(touch(q + 100 * PAGE, -1), SIGBUS);
+	/* The kernel splits the PMD: each page is mapped by itself. */
+	EXPECT_EQ(mprotect(p, PAGE, PROT_READ), 0);
+	EXPECT_EQ(touch(p + 99 * PAGE, -1), 0);
+	EXPECT_EQ(touch(p + 100 * PAGE, -1), SIGBUS);
+	EXPECT_TRUE(all_bytes(p + 101 * PAGE, 0x5a, PMD - 101 * PAGE));
+	EXPECT_EQ(pmds_mapped(), 0);
+	munmap(p, PMD);
+	munmap(q, PMD);
+	close(self->fd);
+
+	self->fd = open(EXMEM_DEV, O_RDWR);
+	ASSERT_GE(self->fd, 0);
+	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
+}
+
 TEST_F(poison, while_free)
 {
 	char *p = map_traced(self->fd, 10);

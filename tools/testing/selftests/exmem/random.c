@@ -129,7 +129,6 @@ static bool alone;	/* the only worker: it knows how many pages are free */
 static bool lists_objects;
 static unsigned long unit = 1;	/* pages in a page of the model */
 #define UNIT		(unit * PAGE)
-#define PMD		(2UL << 20)
 static bool moves_ranges;	/* mremap() moves several mappings at once */
 static long total, usable;
 static struct world *worlds[MAX_WORKERS], *world;
@@ -802,19 +801,6 @@ static void check_vmas(void)
 	expect_value("mapped pages", seen, want);
 }
 
-static void count_pmds(void)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	char line[512];
-	long kib;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "ExclusivePmdMapped: %ld", &kib) == 1)
-			world->pmds += kib * 1024 / PMD;
-	if (f)
-		fclose(f);
-}
-
 static void check(void)
 {
 	int i;
@@ -836,7 +822,7 @@ static void check(void)
 	if (one_in(1024))
 		check_vmas();
 	if (unit > 1 && one_in(1024))
-		count_pmds();
+		world->pmds += pmds_mapped();
 	if (one_in(1024))
 		check_objects();
 }
