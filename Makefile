@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run test test-all bench perf series kernel clean
+.PHONY: run run-vm test test-all bench perf series kernel clean
 
 run:
 	@lab/run
+
+run-vm:
+	@lab/run-vm
 
 test:
 	@lab/test

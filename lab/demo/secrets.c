@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/elf.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,19 +20,11 @@
 
 #include "../../tools/perf-scripts/age.h"
 #include "../../tools/testing/selftests/exmem/exmem.h"
+#include "search.h"
 
 #define SECRETS		1000
-#define SECRET_WORDS	4
-#define MASK		0x5aa5c33c0ff069b7UL
-#define CHUNK		(1024 * 1024UL)
 
 static int failures;
-
-static void die(const char *message)
-{
-	perror(message);
-	exit(1);
-}
 
 static void check(bool ok, const char *fmt, ...)
 {
@@ -112,69 +103,6 @@ static void check_page_tables(void)
 	check(nr && seen == size && size == (unsigned long)exmem_total() * PAGE && !mapped,
 	      "the kernel's page tables map %lu KiB of the pool's %lu KiB",
 	      mapped >> 10, size >> 10);
-}
-
-/*
- * Count the copies of a secret in a piece of memory. The caller keeps the secret
- * masked, so that the search does not find the caller's own copy.
- */
-static long count_copies(const unsigned long *mem, size_t words, const unsigned long *masked)
-{
-	unsigned long first = masked[0] ^ MASK;
-	long found = 0;
-	size_t i, j;
-
-	for (i = 0; i + SECRET_WORDS <= words; i++) {
-		if (mem[i] != first)
-			continue;
-		for (j = 1; j < SECRET_WORDS; j++)
-			if ((mem[i + j] ^ MASK) != masked[j])
-				break;
-		found += j == SECRET_WORDS;
-	}
-	return found;
-}
-
-/* Search all RAM in the kernel's direct map, through /proc/kcore. */
-static long search_kcore(const unsigned long *masked, unsigned long *searched)
-{
-	int kcore = open("/proc/kcore", O_RDONLY);
-	int fd = open(EXMEM_DEV, O_RDWR);
-	/* Exclusive memory, so that a search does not find what an earlier one has read. */
-	unsigned long *buf = exmem_map(fd, CHUNK / PAGE, 0);
-	struct elf64_phdr phdr[256];
-	struct elf64_hdr ehdr;
-	long found = 0;
-	int i;
-
-	if (kcore < 0 || buf == MAP_FAILED || read(kcore, &ehdr, sizeof(ehdr)) != sizeof(ehdr) ||
-	    ehdr.e_phnum > 256 ||
-	    pread(kcore, phdr, ehdr.e_phnum * sizeof(*phdr), ehdr.e_phoff) < 0)
-		die("/proc/kcore");
-
-	*searched = 0;
-	for (i = 0; i < ehdr.e_phnum; i++) {
-		unsigned long off;
-
-		/* Skip segments that are not RAM, and the second mapping of the kernel's text. */
-		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == -1UL ||
-		    phdr[i].p_vaddr >= 0xffffffff80000000ULL)
-			continue;
-		for (off = 0; off < phdr[i].p_memsz; off += CHUNK) {
-			unsigned long left = phdr[i].p_memsz - off;
-			ssize_t n = pread(kcore, buf, left < CHUNK ? left : CHUNK,
-					  phdr[i].p_offset + off);
-
-			if (n < 0)
-				die("read of /proc/kcore");
-			found += count_copies(buf, n / sizeof(*buf), masked);
-			*searched += n;
-		}
-	}
-	munmap(buf, CHUNK);
-	close(fd);
-	close(kcore);
-	return found;
 }
 
 static void search_for_secret(const char *where, unsigned long *page, bool expected)
