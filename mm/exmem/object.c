@@ -697,8 +697,11 @@ static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
 {
 	if (mutex_lock_killable(&obj->lock))
 		return;
-	if (!exmem_split_extent(obj, nr))
+	if (!exmem_split_extent(obj, nr)) {
+		/* A fault may have mapped all of a region that the end is in. */
+		unmap_mapping_pages(&obj->mapping, nr, 0, true);
 		exmem_detach_range(obj, nr, ULONG_MAX, detached);
+	}
 	mutex_unlock(&obj->lock);
 }
 
@@ -707,8 +710,8 @@ static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
  * @obj: a memory object
  * @nr: number of pages to keep, from offset 0 on
  *
- * The pages beyond must not be mapped. If there is no memory to split an extent, or if
- * the task is being killed, they stay until the object is released.
+ * Faults must not ask for the pages beyond any more. If there is no memory to split an
+ * extent, or if the task is being killed, they stay until the object is released.
  *
  * Context: Process context, mmap_lock not held. May sleep.
  */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -273,7 +274,7 @@ TEST_F(device, cached_pages)
 struct toucher {
 	char *p;
 	bool stop;
-	long touched;
+	long tried, touched;
 };
 
 static void *touch_until_stopped(void *arg)
@@ -281,8 +282,10 @@ static void *touch_until_stopped(void *arg)
 	struct toucher *t = arg;
 	long i;
 
-	for (i = 0; !__atomic_load_n(&t->stop, __ATOMIC_RELAXED); i++)
+	for (i = 0; !__atomic_load_n(&t->stop, __ATOMIC_RELAXED); i++) {
 		t->touched += !touch(t->p + i % REGION_PAGES * PAGE, 1);
+		__atomic_store_n(&t->tried, i + 1, __ATOMIC_RELAXED);
+	}
 	return NULL;
 }
 
@@ -309,6 +312,36 @@ TEST_F_TIMEOUT(device, races, 120)
 		EXPECT_GT(t[i].touched, 0);
 	}
 	EXPECT_EQ(used(), REGION_PAGES);
+}
+
+/* Set the size of a file in the middle of a region while another thread waits for it. */
+TEST_F_TIMEOUT(device, size_set_while_faulting, 120)
+{
+	struct toucher t = {};
+	pthread_t thread;
+	int i, fd;
+
+	if (exmem_front_missing(EXMEM_FRONT_SECRETMEM, 2048))
+		SKIP(return, "needs vm.exmem_secretmem=1");
+	for (i = 0; i < 300; i++) {
+		fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+		t.p = exmem_map(fd, REGION_PAGES, 0);
+		ASSERT_NE(t.p, MAP_FAILED);
+		t.stop = false;
+		t.tried = 0;
+		ASSERT_EQ(pthread_create(&thread, NULL, touch_until_stopped, &t), 0);
+		while (!__atomic_load_n(&t.tried, __ATOMIC_RELAXED))
+			sched_yield();
+		ASSERT_EQ(ftruncate(fd, 100 * PAGE), 0);
+		EXPECT_EQ(touch(t.p + 99 * PAGE, -1), 0);
+		EXPECT_EQ(touch(t.p + 100 * PAGE, -1), SIGBUS);
+		EXPECT_EQ(touch(t.p + (REGION_PAGES - 1) * PAGE, -1), SIGBUS);
+		EXPECT_EQ(used(), 100);
+		__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
+		ASSERT_EQ(pthread_join(thread, NULL), 0);
+		munmap(t.p, PMD);
+		close(fd);
+	}
 }
 
 TEST_HARNESS_MAIN
