@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A secret, and the mask that hides the copies of those who search for it. */
+/* The size of a secret, and the mask that hides a searcher's own copy. */
 #ifndef _LAB_DEMO_SECRET_H
 #define _LAB_DEMO_SECRET_H
 

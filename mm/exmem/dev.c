@@ -72,7 +72,7 @@ static int exmem_dev_fadvise(struct file *file, loff_t offset, loff_t len, int a
 	if (advice != POSIX_FADV_WILLNEED || !(file->f_mode & FMODE_WRITE) || offset < 0 ||
 	    len <= 0 || check_add_overflow(offset, len - 1, &last))
 		return generic_fadvise(file, offset, len, advice);
-	/* A VMM advises this of pages that its guest takes back from the balloon. */
+	/* VMMs do this for pages that the guest takes back from the balloon. */
 	return exmem_object_alloc(file, offset >> PAGE_SHIFT, last >> PAGE_SHIFT);
 }
 

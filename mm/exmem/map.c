@@ -116,7 +116,7 @@ vm_fault_t exmem_map_fault(struct vm_fault *vmf, struct page *page, bool whole_r
  * @vma: mapping of exclusive memory
  *
  * Context: the mmap_lock, or the lock of @vma, is held. Does not sleep.
- * Return: number of regions; of a mapping above 1 TiB, in its first 1 TiB.
+ * Return: number of regions; in a mapping of more than 1 TiB, those in the first 1 TiB.
  */
 unsigned long exmem_nr_regions_mapped(struct vm_area_struct *vma)
 {

@@ -40,7 +40,7 @@ static void exmem_collect_regions(int nid, unsigned long nr)
 {
 	nodemask_t only = nodemask_of_node(nid);
 
-	/* A page in a CPU's cache may be all that a region lacks. */
+	/* A page in a per-CPU cache may be all that a region lacks. */
 	if (exmem_node_whole_regions(nid) < nr / EXMEM_REGION_PAGES &&
 	    nr <= exmem_nodes_free(&only) && exmem_pcp_pages(&only))
 		exmem_drain_pcps(&only);

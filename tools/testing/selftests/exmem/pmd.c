@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mappings by PMDs: where there are some, and that they change nothing else. The contract of
- * mappings by PTEs is in mapping.c.
+ * Mappings by PMDs: where they exist, and that they behave as mappings by PTEs do. The contract
+ * of those is in mapping.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,7 +67,7 @@ TEST_F(front, whole_regions)
 	EXPECT_EQ(pmds_mapped(), 0);
 }
 
-/* PTEs map what is left at the end, and all of it at an address that does not fit. */
+/* PTEs map the pages after the last whole region, and all pages if the address does not fit. */
 TEST_F(front, other_pages)
 {
 	char *p = map_front(open_front(REGION_PAGES + 7), REGION_PAGES + 7), *q;
@@ -212,7 +212,7 @@ TEST_F(device, punched_hole)
 	EXPECT_EQ(used(), 2 * REGION_PAGES);
 }
 
-/* A whole region: its successor is mapped by a PMD at the first access. */
+/* Punch a whole region: a PMD maps its replacement at the first access. */
 TEST_F(device, punched_region)
 {
 	char *p = exmem_map(self->fd, 2 * REGION_PAGES, 0);

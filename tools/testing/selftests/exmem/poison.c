@@ -125,7 +125,7 @@ TEST_F(poison, in_use)
 	expect_retired(_metadata, self->fd, pfn, self->free, self->poisoned);
 }
 
-/* A new mapping of the region has no PMD, and has not the page. */
+/* A new mapping of the region has no PMD, and lacks the poisoned page. */
 TEST_F(poison, in_a_region)
 {
 	char *p = map_traced(self->fd, REGION_PAGES), *q;

@@ -1070,7 +1070,7 @@ static void move_into_arena(char *p, int nr)
 
 /*
  * The mapping is at the address hint if nothing else was there, unless the kernel has looked for
- * a place where PMDs can map it. Close to the end of a file, it always does.
+ * a place where PMDs can map it. It always looks for one close to the end of a file.
  */
 static void put_mapping(const struct request *r, char *p, char *hint)
 {
