@@ -2,7 +2,7 @@
 /*
  * Exclusive memory: the memory object, a file that owns pages.
  *
- * mmap() allocates the pages. They are freed with the last reference to the file (each
+ * mmap() allocates the pages, or fallocate(). They are freed with the last reference to the file (each
  * mapping holds one), or earlier: when a hole is punched, the object is truncated, or a
  * mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
  * are first detached from the object, and freed once neither mmap_lock nor the object's
@@ -761,7 +761,7 @@ static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsig
  * @first: offset of the first page
  * @last: offset of the last page
  *
- * Mappings of the range stay; an access to them raises SIGBUS.
+ * Mappings of the range stay; an access to them raises SIGBUS until the hole is filled.
  *
  * Context: Process context, mmap_lock not held. May sleep.
  * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.

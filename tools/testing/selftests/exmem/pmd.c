@@ -314,6 +314,62 @@ TEST_F_TIMEOUT(device, races, 120)
 	EXPECT_EQ(used(), REGION_PAGES);
 }
 
+struct puncher {
+	int fd, go;
+	char *new;	/* pages of another object, which may be those that were freed */
+};
+
+/* Punch out a region. Then another object may get it. */
+static void *punch_and_reuse(void *arg)
+{
+	struct puncher *p = arg;
+	int fd;
+
+	while (!__atomic_load_n(&p->go, __ATOMIC_RELAXED))
+		;
+	if (exmem_punch_hole(p->fd, 0, REGION_PAGES))
+		return NULL;
+	fd = open(EXMEM_DEV, O_RDWR | O_CLOEXEC);
+	p->new = exmem_map(fd, REGION_PAGES, 0);
+	close(fd);
+	return NULL;
+}
+
+/* The region goes away while fork() copies its PMD. */
+TEST_F_TIMEOUT(device, fork_while_punching, 300)
+{
+	char *p = exmem_map(self->fd, REGION_PAGES, 0);
+	struct puncher puncher = { .fd = self->fd };
+	int i, status, ready[2];
+	pthread_t thread;
+	pid_t pid;
+	char c;
+
+	ASSERT_NE(p, MAP_FAILED);
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(fallocate(self->fd, 0, 0, PMD), 0);
+		ASSERT_EQ(touch(p, 1), 0);
+		ASSERT_EQ(pipe(ready), 0);
+		puncher.go = 0;
+		ASSERT_EQ(pthread_create(&thread, NULL, punch_and_reuse, &puncher), 0);
+		__atomic_store_n(&puncher.go, 1, __ATOMIC_RELAXED);
+		pid = fork();
+		if (!pid) {
+			close(ready[1]);
+			/* The parent has closed its end: the hole is there. */
+			_exit(read(ready[0], &c, 1) || touch(p, -1) != SIGBUS ||
+			      touch(p + PMD - 1, -1) != SIGBUS);
+		}
+		ASSERT_EQ(pthread_join(thread, NULL), 0);
+		close(ready[0]);
+		close(ready[1]);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		EXPECT_EQ(status, 0);
+		ASSERT_NE(puncher.new, MAP_FAILED);
+		munmap(puncher.new, PMD);
+	}
+}
+
 /* Set the size of a file in the middle of a region while another thread waits for it. */
 TEST_F_TIMEOUT(device, size_set_while_faulting, 120)
 {
