@@ -2,9 +2,9 @@
 /*
  * Exclusive memory: the memory object, a file that owns pages.
  *
- * mmap() allocates the pages, or fallocate(). They are freed with the last reference to the file (each
- * mapping holds one), or earlier: when a hole is punched, the object is truncated, or a
- * mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
+ * mmap() or fallocate() allocates the pages. They are freed with the last reference to the
+ * file (each mapping holds one), or earlier: when a hole is punched, the object is truncated,
+ * or a mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
  * are first detached from the object, and freed once neither mmap_lock nor the object's
  * lock is held.
  */
