@@ -193,6 +193,21 @@ static void exmem_test_charge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&account->nr_pages), 0);
 }
 
+/* Whole regions come at aligned offsets, and the gap before them is filled from the end. */
+static void exmem_test_place(struct kunit *test)
+{
+	struct exmem_object *obj = test->priv;
+	unsigned long offset;
+
+	KUNIT_ASSERT_EQ(test, exmem_test_alloc_range(obj, 5, 5 + 2 * EXMEM_REGION_PAGES - 1), 0);
+	KUNIT_EXPECT_EQ(test, exmem_test_nr_extents(obj), 3);
+	for (offset = 5; offset < 5 + 2 * EXMEM_REGION_PAGES; offset++)
+		KUNIT_EXPECT_EQ(test, offset % EXMEM_REGION_PAGES,
+				page_to_pfn(exmem_test_page_at(obj, offset)) % EXMEM_REGION_PAGES);
+	exmem_test_free_range(obj, 5, ULONG_MAX);
+	KUNIT_EXPECT_EQ(test, obj->nr_pages, 0);
+}
+
 static int exmem_test_object_init(struct kunit *test)
 {
 	struct exmem_stats stats;
@@ -231,6 +246,7 @@ static struct kunit_case exmem_test_object_cases[] = {
 	KUNIT_CASE(exmem_test_killed),
 	KUNIT_CASE(exmem_test_truncate),
 	KUNIT_CASE(exmem_test_charge),
+	KUNIT_CASE(exmem_test_place),
 	{}
 };
 
