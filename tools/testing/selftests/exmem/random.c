@@ -821,7 +821,7 @@ static void check(void)
 		check_all_cells();
 	if (one_in(1024))
 		check_vmas();
-	if (unit > 1 && one_in(1024))
+	if (unit > 1 && one_in(64))
 		world->pmds += pmds_mapped();
 	if (one_in(1024))
 		check_objects();
