@@ -16,9 +16,6 @@
 #include "../internal.h"
 #include "map.h"
 
-/* Look at no more entries than this where rescheduling is not possible: 1 TiB takes 5 ms. */
-#define EXMEM_MAX_PMDS_AT_ONCE	(SZ_1T / PMD_SIZE)
-
 static bool exmem_region_fits(struct vm_area_struct *vma, unsigned long addr, struct page *page)
 {
 	/* Xen PV has no large leaves. */
@@ -120,13 +117,14 @@ vm_fault_t exmem_map_fault(struct vm_fault *vmf, struct page *page, bool whole_r
  */
 unsigned long exmem_nr_regions_mapped(struct vm_area_struct *vma)
 {
-	unsigned long i, nr = 0, addr = ALIGN(vma->vm_start, PMD_SIZE);
+	unsigned long nr = 0, addr = ALIGN(vma->vm_start, PMD_SIZE);
+	/* Rescheduling is not possible here, and 1 TiB takes 5 ms. */
+	unsigned long end = min(vma->vm_end, addr + SZ_1T);
 	pmd_t *pmd;
 
-	for (i = 0; i < EXMEM_MAX_PMDS_AT_ONCE && addr < vma->vm_end; i++) {
+	for (; addr < end; addr += PMD_SIZE) {
 		pmd = mm_find_pmd(vma->vm_mm, addr);
 		nr += pmd && pmd_leaf(pmdp_get_lockless(pmd));
-		addr += PMD_SIZE;
 	}
 	return nr;
 }

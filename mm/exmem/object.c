@@ -336,8 +336,8 @@ static int exmem_alloc_in_hole(struct exmem_object *obj, unsigned long first, un
 	exmem_move_whole_regions_first(&runs);
 	while (!list_empty(&runs) && !ret) {
 		run = exmem_take_run(&runs, first);
+		ret = exmem_add_extent(obj, first, run, added);
 		first += run->nr;
-		ret = exmem_add_extent(obj, first - run->nr, run, added);
 		if (ret)
 			list_add(&run->list, &runs);
 		else if (!list_empty(&runs))
@@ -692,16 +692,28 @@ void exmem_object_close(struct vm_area_struct *vma)
 	exmem_clear_and_free_later(vma->vm_file, &unmapped);
 }
 
+static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
+			    struct list_head *detached)
+{
+	int ret = exmem_split_extent(obj, first);
+
+	if (!ret)
+		ret = exmem_split_extent(obj, last + 1);
+	if (ret)
+		return ret;
+
+	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
+	exmem_detach_range(obj, first, last, detached);
+	return 0;
+}
+
 static void exmem_detach_tail(struct exmem_object *obj, unsigned long nr,
 			      struct list_head *detached)
 {
 	if (mutex_lock_killable(&obj->lock))
 		return;
-	if (!exmem_split_extent(obj, nr)) {
-		/* A fault may have mapped all of a region that the end is in. */
-		unmap_mapping_pages(&obj->mapping, nr, 0, true);
-		exmem_detach_range(obj, nr, ULONG_MAX, detached);
-	}
+	/* A fault may have mapped all of a region that the end is in. */
+	exmem_punch_hole(obj, nr, ULONG_MAX, detached);
 	mutex_unlock(&obj->lock);
 }
 
@@ -738,21 +750,6 @@ void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr)
 
 	exmem_detach_tail(file->private_data, nr, &detached);
 	exmem_clear_and_free_later(file, &detached);
-}
-
-static int exmem_punch_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
-			    struct list_head *detached)
-{
-	int ret = exmem_split_extent(obj, first);
-
-	if (!ret)
-		ret = exmem_split_extent(obj, last + 1);
-	if (ret)
-		return ret;
-
-	unmap_mapping_pages(&obj->mapping, first, last - first + 1, true);
-	exmem_detach_range(obj, first, last, detached);
-	return 0;
 }
 
 /**
