@@ -27,15 +27,13 @@
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdint.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "../kselftest.h"
+#include "bench.h"
 #include "cgroup.h"
 #include "exmem.h"
-
-#define TRACING_ON	"/sys/kernel/tracing/tracing_on"
 
 #define ROUNDS		3
 #define WARM_UP_CYCLES	8
@@ -46,20 +44,6 @@
 #define CONTAINER_PAGES	1024	/* the limit of a container */
 
 enum step { CREATE, MAP, TOUCH, UNMAP, CLOSE, STEPS };
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
 
 /* Anonymous mappings have no file to create or close. */
 static int create_nothing(size_t pages)
@@ -223,14 +207,6 @@ static int cost_of(size_t pages, char **names)
 	for (; *names; names++)
 		print_cost(find_kind(*names), pages, CYCLED_PAGES / pages);
 	return 0;
-}
-
-static long page_faults(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt;
 }
 
 static long page_tables(void)

@@ -16,7 +16,6 @@
 #include "fixtures.h"
 
 #define SECRET	"what the kernel must not know"
-#define HOLE	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 #define EXPECT_ERRNO(error, call) EXPECT_EQ((call) == -1 ? errno : 0, error)
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -142,6 +143,18 @@ static inline long pmds_mapped(void)
 	if (f)
 		fclose(f);
 	return pmds;
+}
+
+/* For fallocate(): punch a hole. */
+#define HOLE		(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+/* The page faults of this process so far. */
+static inline long page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
 }
 
 /* Splits of direct-map leaves since boot. */

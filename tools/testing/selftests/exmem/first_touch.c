@@ -25,16 +25,14 @@
 #include <time.h>
 
 #include "../kselftest.h"
+#include "bench.h"
 #include "exmem.h"
-
-#define TRACING_ON	TRACING "tracing_on"
-#define HUGE_PAGE	0x200000UL
 
 /* The guest's code, a page to try it on, and its memory. */
 #define CODE		0UL
 #define SCRATCH		PAGE
 #define LOW_SIZE	(2 * PAGE)
-#define MEM		HUGE_PAGE
+#define MEM		PMD
 
 #define LOW_SLOT	0
 #define MEM_SLOT	1
@@ -65,20 +63,6 @@ struct vm {
 
 static bool traced_round;
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
 static void set_tracing(bool on)
 {
 	if (traced_round && !put(TRACING_ON, on ? "1" : "0"))
@@ -105,12 +89,12 @@ static int open_memory(const char *kind, size_t size)
 static void map_anonymous(struct memory *mem)
 {
 	mem->fd = -1;
-	mem->mapped_size = mem->size + HUGE_PAGE;
+	mem->mapped_size = mem->size + PMD;
 	mem->mapped = mmap(NULL, mem->mapped_size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem->mapped == MAP_FAILED || madvise(mem->mapped, mem->mapped_size, MADV_HUGEPAGE))
 		die("anonymous memory");
-	mem->p = (char *)(((uintptr_t)mem->mapped + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	mem->p = (char *)(((uintptr_t)mem->mapped + PMD - 1) & ~(PMD - 1));
 }
 
 static void map_memory(struct memory *mem, const char *kind)

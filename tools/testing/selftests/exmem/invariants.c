@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -328,14 +327,6 @@ TEST_F(invariant, 5_a_page_has_one_owner)
 	EXPECT_EQ(exmem_free(), self->usable);
 }
 
-static long faults(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt + usage.ru_majflt;
-}
-
 TEST_F(invariant, 6_a_mapping_never_faults)
 {
 	char *p = exmem_map(self->fd, self->usable - 10, 0);
@@ -351,10 +342,10 @@ TEST_F(invariant, 6_a_mapping_never_faults)
 	EXPECT_EQ(errno, ENOMEM);
 	EXPECT_EQ(exmem_free(), 10);
 
-	before = faults();
+	before = page_faults();
 	for (i = 0; i < self->usable - 10; i++)
 		p[i * PAGE] = 1;
-	EXPECT_EQ(faults(), before);
+	EXPECT_EQ(page_faults(), before);
 }
 
 /* The number of pages in the ranges that have @flag in /proc/kpageflags. */

@@ -10,15 +10,12 @@
 #include <sched.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define NEED_DEVICE_FIXTURE
 #define NEED_FRONT_FIXTURE
 #include "fixtures.h"
-
-#define HOLE	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 /* Reserve addresses that begin @offset bytes after an aligned one. */
 static char *reserve(size_t size, size_t offset)
@@ -46,13 +43,11 @@ static bool numbered(const char *p, long first, long end)
 static long faults(void)
 {
 	static bool locked;
-	struct rusage usage;
 
 	/* Code must not fault. Exclusive memory is not locked: it is VM_PFNMAP. */
 	if (!locked)
 		locked = !mlockall(MCL_CURRENT);
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt + usage.ru_majflt;
+	return page_faults();
 }
 
 TEST_F(front, whole_regions)
@@ -178,7 +173,7 @@ TEST_F(front, fork)
 	EXPECT_EQ(pmds_mapped(), 1);
 }
 
-/* Regions come at aligned offsets, whatever the first offset is. */
+/* Even if the first offset is not aligned, regions are placed at aligned offsets. */
 TEST_F(device, any_offset)
 {
 	char *p = exmem_map(self->fd, 3 * REGION_PAGES, 5);

@@ -1516,7 +1516,7 @@ static void op_ftruncate(void)
 {
 	struct object *o = any_open_object();
 	long size = one_in(4) ? 0 : (1 + below(OBJECT_PAGES)) * UNIT - below(PAGE);
-	int i, error;
+	int error;
 
 	if (!o)
 		return;
@@ -1524,8 +1524,8 @@ static void op_ftruncate(void)
 	error = o->kind == SECRET && !o->size ? 0 : -EINVAL;
 	if (!error)
 		o->size = (size + UNIT - 1) / UNIT;
-	for (i = o->size; !error && o->size && i < OBJECT_PAGES; i++)
-		free_page(o, i);
+	if (!error && o->size)
+		free_pages(o, o->size, OBJECT_PAGES);
 	expect(ftruncate(fd_of(o), size), error);
 }
 
