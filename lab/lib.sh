@@ -19,6 +19,9 @@ export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=exmem
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
+# splits: print how many leaves of the direct map this kernel has split since it booted
+splits() { awk '/^direct_map_level[23]_splits/ { n += $2 } END { print n + 0 }' /proc/vmstat; }
+
 # config_files FLAVOUR: print the files that configure a kernel
 config_files() {
 	printf '%s\n' "$root/lab/config/base.config" "$root/lab/config/base-$kver.config"
