@@ -6,6 +6,7 @@
 #include <linux/init.h>
 #include <linux/types.h>
 
+struct iov_iter;
 struct page;
 
 /**
@@ -28,5 +29,7 @@ unsigned long __init exmem_arch_leaf_size(phys_addr_t addr);
 int __init exmem_arch_init(void);
 int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
 void exmem_arch_clear(struct page *page, unsigned long nr);
+size_t exmem_arch_copy_from_iter(struct page *page, size_t offset, size_t bytes,
+				 struct iov_iter *from);
 
 #endif /* _LINUX_EXMEM_ARCH_H */

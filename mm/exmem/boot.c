@@ -10,7 +10,7 @@
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	account.c	sets up accounts
  *   subsys_initcall	sysfs.c		shows statistics
- *   device_initcall	dev.c, mmap.c, secretmem.c
+ *   device_initcall	dev.c, mmap.c, secretmem.c, kvm.c
  *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *
  * Without a pool each of them does nothing: see exmem_enabled().

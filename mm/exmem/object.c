@@ -20,6 +20,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
+#include <linux/uio.h>
 
 #include "account.h"
 #include "map.h"
@@ -593,6 +594,17 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	return ret;
 }
 
+static struct page *exmem_find_page(struct exmem_object *obj, unsigned long offset,
+				    bool *whole_region)
+{
+	struct exmem_extent *extent = exmem_extent_first(obj, offset, offset);
+
+	if (!extent)
+		return NULL;
+	*whole_region = exmem_extent_pages(extent) == EXMEM_REGION_PAGES;
+	return extent->page + (offset - extent->offsets.start);
+}
+
 /**
  * exmem_object_fault - map a page that the object has, but the mapping does not
  * @vmf: the fault
@@ -609,16 +621,115 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 {
 	struct exmem_object *obj = vmf->vma->vm_file->private_data;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
-	struct exmem_extent *extent;
+	struct page *page;
+	bool whole_region;
 
 	if (mutex_lock_killable(&obj->lock))
 		return VM_FAULT_SIGBUS;
-	extent = exmem_extent_first(obj, vmf->pgoff, vmf->pgoff);
-	if (extent)
-		ret = exmem_map_fault(vmf, extent->page + (vmf->pgoff - extent->offsets.start),
-				      exmem_extent_pages(extent) == EXMEM_REGION_PAGES);
+	page = exmem_find_page(obj, vmf->pgoff, &whole_region);
+	if (page)
+		ret = exmem_map_fault(vmf, page, whole_region);
 	mutex_unlock(&obj->lock);
 	return ret;
+}
+
+static int exmem_pfn_order(struct page *page, unsigned long gfn, bool whole_region)
+{
+	unsigned long index = page_to_pfn(page) % EXMEM_REGION_PAGES;
+
+	if (whole_region && gfn % EXMEM_REGION_PAGES == index &&
+	    exmem_unpoisoned_prefix(page - index, EXMEM_REGION_PAGES) == EXMEM_REGION_PAGES)
+		return PMD_ORDER;
+	return 0;
+}
+
+/**
+ * exmem_object_get_pfn - look up a page for a guest's page tables
+ * @file: file of a memory object
+ * @offset: offset of the page
+ * @gfn: guest frame number that maps it
+ * @pfn: filled in with its page frame number
+ * @max_order: filled in with PMD_ORDER if the region of the page can be mapped as a whole,
+ *	so that @gfn maps @offset, or else with 0
+ *
+ * The object may free the page at once. The caller looks again if the page tables have
+ * been invalidated meanwhile.
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR if the task is
+ * being killed.
+ */
+int exmem_object_get_pfn(struct file *file, unsigned long offset, unsigned long gfn,
+			 unsigned long *pfn, int *max_order)
+{
+	struct exmem_object *obj = file->private_data;
+	struct page *page;
+	bool whole_region;
+	int ret;
+
+	ret = mutex_lock_killable(&obj->lock);
+	if (ret)
+		return ret;
+	page = exmem_find_page(obj, offset, &whole_region);
+	if (!page) {
+		ret = -EFAULT;
+	} else if (PageHWPoison(page)) {
+		ret = -EHWPOISON;
+	} else {
+		*pfn = page_to_pfn(page);
+		*max_order = exmem_pfn_order(page, gfn, whole_region);
+	}
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+static ssize_t exmem_write_at(struct exmem_object *obj, loff_t pos, size_t bytes,
+			      struct iov_iter *from)
+{
+	ssize_t ret = -ENXIO;
+	struct page *page;
+	bool whole_region;
+
+	if (mutex_lock_killable(&obj->lock))
+		return -EINTR;
+	page = exmem_find_page(obj, pos >> PAGE_SHIFT, &whole_region);
+	if (page)
+		ret = exmem_write_page(page, offset_in_page(pos), bytes, from);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/**
+ * exmem_object_write - write to the pages of an object
+ * @file: file of a memory object
+ * @pos: offset in bytes; moved to the end of the data that was written
+ * @from: the data
+ *
+ * Context: Process context. May sleep.
+ * Return: number of bytes written, or, if this is 0, -ENXIO in a hole, -EHWPOISON if the page
+ * is poisoned, -EFAULT if the data can't be read, -EINTR if the task is being killed.
+ */
+ssize_t exmem_object_write(struct file *file, loff_t *pos, struct iov_iter *from)
+{
+	ssize_t copied = 0, written = 0;
+	size_t bytes;
+
+	while (iov_iter_count(from)) {
+		bytes = min(PAGE_SIZE - offset_in_page(*pos), iov_iter_count(from));
+		/* Not under the object's lock, which nests inside mmap_lock. */
+		if (fault_in_iov_iter_readable(from, bytes) == bytes)
+			copied = -EFAULT;
+		else
+			copied = exmem_write_at(file->private_data, *pos, bytes, from);
+		if (copied < 0)
+			break;
+		*pos += copied;
+		written += copied;
+		copied = exmem_resched_killable();
+		if (copied)
+			break;
+	}
+	return written ?: copied;
 }
 
 /**
@@ -752,6 +863,25 @@ void exmem_object_truncate_in_mmap(struct file *file, unsigned long nr)
 	exmem_clear_and_free_later(file, &detached);
 }
 
+static int exmem_detach_hole(struct exmem_object *obj, unsigned long first, unsigned long last,
+			     struct list_head *detached)
+{
+	int ret;
+
+	ret = down_write_killable(&obj->mapping.invalidate_lock);
+	if (ret)
+		return ret;
+	ret = mutex_lock_killable(&obj->lock);
+	if (!ret) {
+		ret = exmem_wait_for_mappers(obj);
+		if (!ret)
+			ret = exmem_punch_hole(obj, first, last, detached);
+		mutex_unlock(&obj->lock);
+	}
+	up_write(&obj->mapping.invalidate_lock);
+	return ret;
+}
+
 /**
  * exmem_object_punch_hole - free the pages of a range
  * @file: file of a memory object that can have holes
@@ -769,18 +899,30 @@ int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned lon
 	LIST_HEAD(detached);
 	int ret;
 
-	ret = down_write_killable(&obj->mapping.invalidate_lock);
-	if (ret)
-		return ret;
-	ret = mutex_lock_killable(&obj->lock);
-	if (!ret) {
-		ret = exmem_wait_for_mappers(obj);
-		if (!ret)
-			ret = exmem_punch_hole(obj, first, last, &detached);
-		mutex_unlock(&obj->lock);
-	}
-	up_write(&obj->mapping.invalidate_lock);
+	ret = exmem_detach_hole(obj, first, last, &detached);
 	exmem_clear_and_free(obj, &detached);
+	return ret;
+}
+
+/**
+ * exmem_object_punch_hole_later - exmem_object_punch_hole() under locks of the caller
+ * @file: file of a memory object that can have holes
+ * @first: offset of the first page
+ * @last: offset of the last page
+ *
+ * Clearing the pages takes a long time, which nobody has to wait for: they are free when the
+ * task returns to user mode.
+ *
+ * Context: Process context of a user task, mmap_lock not held. May sleep.
+ * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ */
+int exmem_object_punch_hole_later(struct file *file, unsigned long first, unsigned long last)
+{
+	LIST_HEAD(detached);
+	int ret;
+
+	ret = exmem_detach_hole(file->private_data, first, last, &detached);
+	exmem_clear_and_free_later(file, &detached);
 	return ret;
 }
 

@@ -352,6 +352,24 @@ void exmem_free_runs(struct list_head *runs)
 }
 
 /**
+ * exmem_write_page - write to an allocated page
+ * @page: the page, which the caller owns
+ * @offset: where to begin, in bytes
+ * @bytes: number of bytes, up to the end of the page
+ * @from: the data; not faulted in
+ *
+ * Context: Process context.
+ * Return: number of bytes written, fewer than @bytes if the rest of the data is not present;
+ * or -EHWPOISON if the page is poisoned.
+ */
+ssize_t exmem_write_page(struct page *page, size_t offset, size_t bytes, struct iov_iter *from)
+{
+	if (PageHWPoison(page))
+		return -EHWPOISON;
+	return exmem_arch_copy_from_iter(page, offset, bytes, from);
+}
+
+/**
  * exmem_pool_nodemask - the nodes of the pool
  *
  * Context: Any context.

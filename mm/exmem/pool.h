@@ -6,6 +6,8 @@
 #include <linux/exmem_pool.h>
 #include <linux/nodemask_types.h>
 
+struct iov_iter;
+
 /**
  * struct exmem_stats - statistics of the pool, or of some of its nodes
  * @total: all pages
@@ -37,5 +39,6 @@ int exmem_failed_node(void);
 void exmem_count_failed_request(void);
 void exmem_clear_free_pages(void);
 void exmem_free_untouched_pages(struct page *page, unsigned long nr);
+ssize_t exmem_write_page(struct page *page, size_t offset, size_t bytes, struct iov_iter *from);
 
 #endif /* _MM_EXMEM_POOL_H */

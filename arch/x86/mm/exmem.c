@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory on x86: take memory out of the direct map, and clear pages that
- * have no mapping.
+ * Exclusive memory on x86: take memory out of the direct map, and clear and write pages
+ * that have no mapping.
  */
 #include <linux/cache.h>
 #include <linux/exmem_arch.h>
@@ -10,6 +10,8 @@
 #include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
 #include <linux/vmalloc.h>
 
 #include <asm/page.h>
@@ -246,4 +248,33 @@ void exmem_arch_clear(struct page *page, unsigned long nr)
 		if (nr)
 			cond_resched();
 	}
+}
+
+/**
+ * exmem_arch_copy_from_iter - write to a page that the direct map does not map
+ * @page: the page
+ * @offset: where to begin, in bytes
+ * @bytes: number of bytes, up to the end of the page
+ * @from: the data
+ *
+ * This CPU's window maps the page meanwhile, as in exmem_arch_clear(). User memory is not
+ * faulted in.
+ *
+ * Context: Process context. Preemption is off.
+ * Return: number of bytes that were copied: fewer than @bytes if the rest is not present.
+ */
+size_t exmem_arch_copy_from_iter(struct page *page, size_t offset, size_t bytes,
+				 struct iov_iter *from)
+{
+	struct exmem_window *window = get_cpu_ptr(&exmem_window);
+	size_t copied;
+
+	set_pte(window->pte, mk_pte(page, PAGE_KERNEL));
+	pagefault_disable();
+	copied = copy_from_iter((void *)(window->addr + offset), bytes, from);
+	pagefault_enable();
+	set_pte(window->pte, __pte(0));
+	flush_tlb_one_kernel(window->addr);
+	put_cpu_ptr(&exmem_window);
+	return copied;
 }

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exclusive memory: guest_memfd with memory from the pool.
+ *
+ * The inode of a guest_memfd owns a memory object, through a file that no process has a
+ * descriptor of. All pages are allocated when the guest_memfd is created, so that a guest
+ * never exits for lack of memory. Nothing but write() and the guest can reach them, unless
+ * the creator has asked for a guest_memfd that can be mapped.
+ *
+ * KVM invalidates its page tables before pages are freed. It looks pages up without a
+ * reference, and looks again if it has been told to invalidate them meanwhile.
+ */
+#include <linux/err.h>
+#include <linux/exmem_kvm.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/init.h>
+#include <linux/kvm_types.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/uio.h>
+
+#include "front.h"
+
+static const struct vm_operations_struct exmem_gmem_vm_ops = {
+	.fault		= exmem_object_fault,
+};
+
+static const struct file_operations exmem_gmem_fops = {
+	.show_fdinfo	= exmem_object_show_fdinfo,
+	.release	= exmem_object_release,
+};
+
+static struct exmem_front exmem_gmem_front __ro_after_init = {
+	.name		= "kvm",
+	.class		= "[exclusive_memory]",
+	.file_name	= "guest_memfd",
+	.fops		= &exmem_gmem_fops,
+	.magic		= GUEST_MEMFD_MAGIC,
+};
+
+bool __exmem_gmem_enabled(void)
+{
+	return exmem_gmem_front.mnt;
+}
+EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_enabled);
+
+/**
+ * exmem_gmem_create - allocate all the memory of a guest_memfd
+ * @inode: its inode, with the size set
+ *
+ * The pages are charged to the current task's user and cgroup.
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, -ENOMEM, -EAGAIN over a limit of the current task, -EINTR if it is being
+ * killed, -ENFILE, or the error of a security module.
+ */
+int exmem_gmem_create(struct inode *inode)
+{
+	struct file *file = exmem_front_file(&exmem_gmem_front);
+	int ret;
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	ret = exmem_object_alloc(file, 0, (i_size_read(inode) - 1) >> PAGE_SHIFT);
+	if (ret)
+		fput(file);
+	else
+		inode->i_private = file;
+	return ret;
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_create);
+
+/**
+ * exmem_gmem_destroy - free the memory of a guest_memfd
+ * @inode: its inode
+ *
+ * Memory that is still mapped by a process is freed when it is unmapped.
+ *
+ * Context: ->destroy_inode(): no guest can reach the memory any more.
+ */
+void exmem_gmem_destroy(struct inode *inode)
+{
+	fput(inode->i_private);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_destroy);
+
+/**
+ * exmem_gmem_alloc - fill the holes of a range
+ * @inode: inode of the guest_memfd
+ * @offset: offset of the range in bytes, aligned to a page
+ * @len: length of the range in bytes, aligned to a page
+ *
+ * Context: Process context. May sleep.
+ * Return: As exmem_object_alloc().
+ */
+int exmem_gmem_alloc(struct inode *inode, loff_t offset, loff_t len)
+{
+	return exmem_object_alloc(inode->i_private, offset >> PAGE_SHIFT,
+				  (offset + len - 1) >> PAGE_SHIFT);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
+
+/**
+ * exmem_gmem_punch_hole - free the pages of a range
+ * @inode: inode of the guest_memfd
+ * @offset: offset of the range in bytes, aligned to a page
+ * @len: length of the range in bytes, aligned to a page
+ *
+ * Mappings of the range are removed. The pages are free when the task returns to user mode.
+ *
+ * Context: Process context, between the start and the end of KVM's invalidation. May sleep.
+ * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ */
+int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)
+{
+	return exmem_object_punch_hole_later(inode->i_private, offset >> PAGE_SHIFT,
+					     (offset + len - 1) >> PAGE_SHIFT);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_punch_hole);
+
+/**
+ * exmem_gmem_get_pfn - look up a page for a guest
+ * @inode: inode of the guest_memfd
+ * @index: offset of the page, in pages
+ * @gfn: guest frame number that @index is bound to
+ * @pfn: filled in with the page frame number
+ * @page: filled in with NULL: there is no reference to drop
+ * @max_order: filled in with the order of the largest mapping around @gfn
+ *
+ * Context: Process context. May sleep.
+ * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR if the task is
+ * being killed.
+ */
+int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t *pfn,
+		       struct page **page, int *max_order)
+{
+	unsigned long found;
+	int ret;
+
+	ret = exmem_object_get_pfn(inode->i_private, index, gfn, &found, max_order);
+	if (ret)
+		return ret;
+	*pfn = found;
+	*page = NULL;
+	return 0;
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_get_pfn);
+
+/**
+ * exmem_gmem_mmap - map a guest_memfd
+ * @inode: its inode
+ * @vma: the mapping
+ *
+ * Pages are mapped by the first access, which raises SIGBUS in a hole.
+ *
+ * Context: ->mmap(), mmap_lock held for writing.
+ * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one.
+ */
+int exmem_gmem_mmap(struct inode *inode, struct vm_area_struct *vma)
+{
+	struct file *file = inode->i_private;
+
+	/* A hole is removed from all mappings of this file. */
+	vma_set_file(vma, file);
+	vma->vm_ops = &exmem_gmem_vm_ops;
+	return exmem_object_mmap(file, vma, 0, 0);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_mmap);
+
+/**
+ * exmem_gmem_write_iter - write to a guest_memfd
+ * @iocb: the file, any guest_memfd, and the position
+ * @from: the data
+ *
+ * The kernel has a mapping of the page that it writes to, on one CPU, and makes no copy.
+ *
+ * Context: ->write_iter(). May sleep.
+ * Return: number of bytes written; -EINVAL if the memory is not from the pool, -EFBIG at the
+ * end of the memory, -ENXIO in a hole, -EHWPOISON if the page is poisoned, -EFAULT, -EINTR
+ * if the task is being killed.
+ */
+ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	loff_t size = i_size_read(inode);
+	ssize_t ret;
+
+	if (!exmem_is_gmem(inode))
+		return -EINVAL;
+	ret = generic_write_checks(iocb, from);
+	if (ret <= 0)
+		return ret;
+	if (iocb->ki_pos >= size)
+		return -EFBIG;
+	iov_iter_truncate(from, size - iocb->ki_pos);
+	return exmem_object_write(inode->i_private, &iocb->ki_pos, from);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_write_iter);
+
+static int __init exmem_gmem_init(void)
+{
+	return exmem_front_register(&exmem_gmem_front);
+}
+device_initcall(exmem_gmem_init);
