@@ -41,6 +41,7 @@ int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len);
 int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t *pfn,
 		       struct page **page, int *max_order);
 int exmem_gmem_mmap(struct inode *inode, struct vm_area_struct *vma);
+void exmem_gmem_show_fdinfo(struct seq_file *m, struct file *file);
 ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from);
 
 #endif /* _LINUX_EXMEM_KVM_H */

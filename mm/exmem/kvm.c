@@ -33,6 +33,7 @@ static const struct file_operations exmem_gmem_fops = {
 
 static struct exmem_front exmem_gmem_front __ro_after_init = {
 	.name		= "kvm",
+	.can_punch_hole	= true,
 	.class		= "[exclusive_memory]",
 	.file_name	= "guest_memfd",
 	.fops		= &exmem_gmem_fops,
@@ -167,6 +168,20 @@ int exmem_gmem_mmap(struct inode *inode, struct vm_area_struct *vma)
 	return exmem_object_mmap(file, vma, 0, 0);
 }
 EXPORT_SYMBOL_FOR_KVM(exmem_gmem_mmap);
+
+/**
+ * exmem_gmem_show_fdinfo - show a guest_memfd in /proc/PID/fdinfo/N
+ * @m: file to print to
+ * @file: any guest_memfd
+ *
+ * Context: ->show_fdinfo().
+ */
+void exmem_gmem_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	if (exmem_is_gmem(file_inode(file)))
+		exmem_object_show_fdinfo(m, file_inode(file)->i_private);
+}
+EXPORT_SYMBOL_FOR_KVM(exmem_gmem_show_fdinfo);
 
 /**
  * exmem_gmem_write_iter - write to a guest_memfd
