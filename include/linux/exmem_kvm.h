@@ -3,45 +3,117 @@
 #ifndef _LINUX_EXMEM_KVM_H
 #define _LINUX_EXMEM_KVM_H
 
+#include <linux/align.h>
 #include <linux/exmem.h>
 #include <linux/fs.h>
+#include <linux/kvm.h>
 #include <linux/kvm_types.h>
+#include <linux/pgtable.h>
 
+/* Documented where they are defined, see mm/exmem/kvm.c. */
 bool __exmem_gmem_enabled(void);
-
-/**
- * exmem_gmem_enabled - can guest_memfd have memory from the pool?
- *
- * Context: Any context.
- * Return: true if there is a pool.
- */
-static inline bool exmem_gmem_enabled(void)
-{
-	return IS_ENABLED(CONFIG_EXMEM) && __exmem_gmem_enabled();
-}
+int __exmem_gmem_create(struct inode *inode);
+void __exmem_gmem_destroy(struct inode *inode);
+int __exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len);
+int exmem_gmem_alloc(struct inode *inode, loff_t offset, loff_t len);
+int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t *pfn,
+		       struct page **page, int *max_order);
+int exmem_gmem_mmap(struct file *file, struct vm_area_struct *vma);
+void exmem_gmem_show_fdinfo(struct seq_file *m, struct file *file);
+ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from);
 
 /**
  * exmem_is_gmem - does a guest_memfd have its memory from the pool?
  * @inode: inode of any guest_memfd
  *
- * The other functions are for such inodes only.
- *
  * Context: Any context.
- * Return: true after exmem_gmem_create().
+ * Return: true after exmem_gmem_create() with GUEST_MEMFD_FLAG_EXCLUSIVE.
  */
 static inline bool exmem_is_gmem(const struct inode *inode)
 {
 	return IS_ENABLED(CONFIG_EXMEM) && inode->i_private;
 }
 
-int exmem_gmem_create(struct inode *inode);
-void exmem_gmem_destroy(struct inode *inode);
-int exmem_gmem_alloc(struct inode *inode, loff_t offset, loff_t len);
-int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len);
-int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t *pfn,
-		       struct page **page, int *max_order);
-int exmem_gmem_mmap(struct inode *inode, struct vm_area_struct *vma);
-void exmem_gmem_show_fdinfo(struct seq_file *m, struct file *file);
-ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from);
+/**
+ * exmem_gmem_flags - the flags that the pool adds to those of guest_memfd
+ *
+ * Context: Any context.
+ * Return: GUEST_MEMFD_FLAG_EXCLUSIVE, or 0.
+ */
+static inline u64 exmem_gmem_flags(void)
+{
+	return IS_ENABLED(CONFIG_EXMEM) && __exmem_gmem_enabled() ? GUEST_MEMFD_FLAG_EXCLUSIVE : 0;
+}
+
+/**
+ * exmem_gmem_create - allocate all the memory of a guest_memfd, if its flags say so
+ * @inode: its inode, with the size set
+ * @flags: flags of guest_memfd
+ *
+ * Context: Process context. May sleep.
+ * Return: As __exmem_gmem_create().
+ */
+static inline int exmem_gmem_create(struct inode *inode, u64 flags)
+{
+	if (!IS_ENABLED(CONFIG_EXMEM) || !(flags & GUEST_MEMFD_FLAG_EXCLUSIVE))
+		return 0;
+	return __exmem_gmem_create(inode);
+}
+
+/**
+ * exmem_gmem_destroy - free the memory of a guest_memfd, if it is from the pool
+ * @inode: its inode
+ *
+ * Context: ->destroy_inode(): no guest can reach the memory any more.
+ */
+static inline void exmem_gmem_destroy(struct inode *inode)
+{
+	if (exmem_is_gmem(inode))
+		__exmem_gmem_destroy(inode);
+}
+
+/**
+ * exmem_gmem_fmode - the mode of a guest_memfd besides read and write
+ * @inode: its inode
+ *
+ * Context: Any context.
+ * Return: flags for f_mode: what pwrite() and write() need.
+ */
+static inline fmode_t exmem_gmem_fmode(const struct inode *inode)
+{
+	return exmem_is_gmem(inode) ? FMODE_PWRITE | FMODE_ATOMIC_POS : 0;
+}
+
+/**
+ * exmem_gmem_round - the range to invalidate before a hole is punched
+ * @inode: inode of the guest_memfd
+ * @start: first page of the hole; set to the first page of its region
+ * @end: the page after the hole; set to the page after its last region
+ *
+ * A fault outside of the hole may be about to map all of a region that the hole is in.
+ *
+ * Context: Any context.
+ */
+static inline void exmem_gmem_round(const struct inode *inode, pgoff_t *start, pgoff_t *end)
+{
+	if (!exmem_is_gmem(inode))
+		return;
+	*start = ALIGN_DOWN(*start, PTRS_PER_PMD);
+	*end = ALIGN(*end, PTRS_PER_PMD);
+}
+
+/**
+ * exmem_gmem_punch_hole - free the pages of a range, if they are from the pool
+ * @inode: inode of the guest_memfd
+ * @offset: offset of the range in bytes, aligned to a page
+ * @len: length of the range in bytes, aligned to a page
+ *
+ * Context: Process context, while the range of exmem_gmem_round() is invalid.
+ * Return: As __exmem_gmem_punch_hole().
+ */
+static inline int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)
+{
+	return exmem_is_gmem(inode) ? __exmem_gmem_punch_hole(inode, offset, len) : 0;
+}
 
 #endif /* _LINUX_EXMEM_KVM_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: files on a pseudo file system, and a sysctl, for front ends without a
- * device node.
+ * Exclusive memory: files on a pseudo file system, and a sysctl, for each front end
+ * without a device node.
  */
 #include <linux/err.h>
 #include <linux/exmem.h>
@@ -86,7 +86,6 @@ int __init exmem_front_register(struct exmem_front *front)
 		return PTR_ERR(mnt);
 	front->mnt = mnt;
 
-	if (front->sysctl[0].procname)
-		register_sysctl_init("vm", front->sysctl);
+	register_sysctl_init("vm", front->sysctl);
 	return 0;
 }

@@ -16,7 +16,7 @@
  * @file_name: name of its files in /proc
  * @fops: operations of its files, exmem_object_release() among them
  * @magic: type of its file system, reported by statfs(2)
- * @sysctl: enables or disables it; in /proc/sys/vm; empty if nothing does
+ * @sysctl: enables or disables it; in /proc/sys/vm
  * @fs: its pseudo file system; private to front.c, as is @mnt
  * @mnt: its mount, once it is registered
  *

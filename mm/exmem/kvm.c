@@ -22,14 +22,12 @@
 
 #include "front.h"
 
-static const struct vm_operations_struct exmem_gmem_vm_ops = {
-	.fault		= exmem_object_fault,
-};
-
 static const struct file_operations exmem_gmem_fops = {
 	.show_fdinfo	= exmem_object_show_fdinfo,
 	.release	= exmem_object_release,
 };
+
+static bool exmem_gmem_allowed __read_mostly = true;
 
 static struct exmem_front exmem_gmem_front __ro_after_init = {
 	.name		= "kvm",
@@ -38,16 +36,29 @@ static struct exmem_front exmem_gmem_front __ro_after_init = {
 	.file_name	= "guest_memfd",
 	.fops		= &exmem_gmem_fops,
 	.magic		= GUEST_MEMFD_MAGIC,
+	.sysctl		= {{
+		.procname	= "exmem_kvm",
+		.data		= &exmem_gmem_allowed,
+		.maxlen		= sizeof(exmem_gmem_allowed),
+		.mode		= 0644,
+		.proc_handler	= proc_dobool,
+	}},
 };
 
+/**
+ * __exmem_gmem_enabled - can a guest_memfd have its memory from the pool?
+ *
+ * Context: Any context.
+ * Return: true if there is a pool, and the administrator has not disabled this.
+ */
 bool __exmem_gmem_enabled(void)
 {
-	return exmem_gmem_front.mnt;
+	return exmem_enabled() && READ_ONCE(exmem_gmem_allowed);
 }
 EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_enabled);
 
 /**
- * exmem_gmem_create - allocate all the memory of a guest_memfd
+ * __exmem_gmem_create - allocate all the memory of a guest_memfd
  * @inode: its inode, with the size set
  *
  * The pages are charged to the current task's user and cgroup.
@@ -56,7 +67,7 @@ EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_enabled);
  * Return: 0, -ENOMEM, -EAGAIN over a limit of the current task, -EINTR if it is being
  * killed, -ENFILE, or the error of a security module.
  */
-int exmem_gmem_create(struct inode *inode)
+int __exmem_gmem_create(struct inode *inode)
 {
 	struct file *file = exmem_front_file(&exmem_gmem_front);
 	int ret;
@@ -70,21 +81,21 @@ int exmem_gmem_create(struct inode *inode)
 		inode->i_private = file;
 	return ret;
 }
-EXPORT_SYMBOL_FOR_KVM(exmem_gmem_create);
+EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_create);
 
 /**
- * exmem_gmem_destroy - free the memory of a guest_memfd
+ * __exmem_gmem_destroy - free the memory of a guest_memfd
  * @inode: its inode
  *
  * Memory that is still mapped by a process is freed when it is unmapped.
  *
  * Context: ->destroy_inode(): no guest can reach the memory any more.
  */
-void exmem_gmem_destroy(struct inode *inode)
+void __exmem_gmem_destroy(struct inode *inode)
 {
 	fput(inode->i_private);
 }
-EXPORT_SYMBOL_FOR_KVM(exmem_gmem_destroy);
+EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_destroy);
 
 /**
  * exmem_gmem_alloc - fill the holes of a range
@@ -103,7 +114,7 @@ int exmem_gmem_alloc(struct inode *inode, loff_t offset, loff_t len)
 EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
 
 /**
- * exmem_gmem_punch_hole - free the pages of a range
+ * __exmem_gmem_punch_hole - free the pages of a range
  * @inode: inode of the guest_memfd
  * @offset: offset of the range in bytes, aligned to a page
  * @len: length of the range in bytes, aligned to a page
@@ -113,12 +124,12 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
  * Context: Process context, between the start and the end of KVM's invalidation. May sleep.
  * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
  */
-int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)
+int __exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)
 {
 	return exmem_object_punch_hole_later(inode->i_private, offset >> PAGE_SHIFT,
 					     (offset + len - 1) >> PAGE_SHIFT);
 }
-EXPORT_SYMBOL_FOR_KVM(exmem_gmem_punch_hole);
+EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_punch_hole);
 
 /**
  * exmem_gmem_get_pfn - look up a page for a guest
@@ -130,8 +141,7 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_punch_hole);
  * @max_order: filled in with the order of the largest mapping around @gfn
  *
  * Context: Process context. May sleep.
- * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR if the task is
- * being killed.
+ * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR after a signal.
  */
 int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t *pfn,
 		       struct page **page, int *max_order)
@@ -148,24 +158,45 @@ int exmem_gmem_get_pfn(struct inode *inode, pgoff_t index, gfn_t gfn, kvm_pfn_t 
 }
 EXPORT_SYMBOL_FOR_KVM(exmem_gmem_get_pfn);
 
+static void exmem_gmem_open(struct vm_area_struct *vma)
+{
+	get_file(vma->vm_private_data);
+}
+
+static void exmem_gmem_close(struct vm_area_struct *vma)
+{
+	fput(vma->vm_private_data);
+}
+
+static const struct vm_operations_struct exmem_gmem_vm_ops = {
+	.open		= exmem_gmem_open,
+	.close		= exmem_gmem_close,
+	.fault		= exmem_object_fault,
+};
+
 /**
  * exmem_gmem_mmap - map a guest_memfd
- * @inode: its inode
+ * @file: the guest_memfd
  * @vma: the mapping
  *
  * Pages are mapped by the first access, which raises SIGBUS in a hole.
  *
  * Context: ->mmap(), mmap_lock held for writing.
- * Return: 0, -EINVAL for a private mapping, -EPERM for an executable one.
+ * Return: 0, or -EINVAL for a private mapping.
  */
-int exmem_gmem_mmap(struct inode *inode, struct vm_area_struct *vma)
+int exmem_gmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	struct file *file = inode->i_private;
+	struct file *object = file_inode(file)->i_private;
+	int ret = exmem_object_mmap(object, vma, 0, 0);
 
-	/* A hole is removed from all mappings of this file. */
-	vma_set_file(vma, file);
+	if (ret)
+		return ret;
 	vma->vm_ops = &exmem_gmem_vm_ops;
-	return exmem_object_mmap(file, vma, 0, 0);
+	/* The VM keeps its memory as long as this is mapped, even if the descriptor is closed. */
+	vma->vm_private_data = get_file(file);
+	/* A hole is removed from all mappings of the object's file. */
+	vma_set_file(vma, object);
+	return 0;
 }
 EXPORT_SYMBOL_FOR_KVM(exmem_gmem_mmap);
 
@@ -188,7 +219,8 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_show_fdinfo);
  * @iocb: the file, any guest_memfd, and the position
  * @from: the data
  *
- * The kernel has a mapping of the page that it writes to, on one CPU, and makes no copy.
+ * The kernel has a mapping of the page that it writes to, on one CPU, and makes no copy. The
+ * size never changes, so RLIMIT_FSIZE and O_APPEND mean nothing here.
  *
  * Context: ->write_iter(). May sleep.
  * Return: number of bytes written; -EINVAL if the memory is not from the pool, -EFBIG at the
@@ -199,13 +231,11 @@ ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	loff_t size = i_size_read(inode);
-	ssize_t ret;
 
 	if (!exmem_is_gmem(inode))
 		return -EINVAL;
-	ret = generic_write_checks(iocb, from);
-	if (ret <= 0)
-		return ret;
+	if (!iov_iter_count(from))
+		return 0;
 	if (iocb->ki_pos >= size)
 		return -EFBIG;
 	iov_iter_truncate(from, size - iocb->ki_pos);

@@ -652,12 +652,11 @@ static int exmem_pfn_order(struct page *page, unsigned long gfn, bool whole_regi
  * @max_order: filled in with PMD_ORDER if the region of the page can be mapped as a whole,
  *	so that @gfn maps @offset, or else with 0
  *
- * The object may free the page at once. The caller looks again if the page tables have
- * been invalidated meanwhile.
+ * A hole may be punched in the region at once. The caller looks again if any page of the
+ * region has been invalidated meanwhile.
  *
  * Context: Process context. May sleep.
- * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR if the task is
- * being killed.
+ * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR after a signal.
  */
 int exmem_object_get_pfn(struct file *file, unsigned long offset, unsigned long gfn,
 			 unsigned long *pfn, int *max_order)
@@ -667,7 +666,8 @@ int exmem_object_get_pfn(struct file *file, unsigned long offset, unsigned long 
 	bool whole_region;
 	int ret;
 
-	ret = mutex_lock_killable(&obj->lock);
+	/* Filling a hole takes a while, and the VMM may want to stop this vCPU. */
+	ret = mutex_lock_interruptible(&obj->lock);
 	if (ret)
 		return ret;
 	page = exmem_find_page(obj, offset, &whole_region);
