@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the benchmarks share. */
+/* What programs that measure time share. */
 #ifndef _SELFTESTS_EXMEM_BENCH_H
 #define _SELFTESTS_EXMEM_BENCH_H
 

@@ -2,7 +2,8 @@
 /*
  * Exclusive memory as the memory of a virtual machine: the guest can use it, a page that is taken
  * away is gone for the guest, too, and an access that KVM cannot map fails cleanly. Every test
- * also runs on ordinary memory, to show that the guest does what it is meant to do.
+ * but those of large leaves also runs on ordinary memory, to show that the guest does what it is
+ * meant to do.
  *
  * KVM tries to map nested state only if it is booted with kvm.allow_unsafe_mappings=1.
  */
@@ -17,9 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/param.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "bench.h"
 #include "exmem.h"
 #include "kvm_pfns.h"
 #include "../kselftest_harness.h"
@@ -103,6 +106,7 @@ struct vm {
 	struct kvm_run *run;
 	size_t run_size;
 	char *low, *mem;
+	size_t mem_size;
 	int front, fd;	/* of the tested memory */
 	bool svm;
 };
@@ -200,18 +204,19 @@ static bool vm_add_vcpu(struct vm *vm)
 	return set_cpuid(vm) && set_long_mode(vm, GPA(PAGE_TABLES_PAGE));
 }
 
-static bool vm_create(struct vm *vm, int front)
+static bool vm_create(struct vm *vm, int front, size_t pages)
 {
 	int fd;
 
 	vm->front = front;
+	vm->mem_size = pages * PAGE;
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	vm->vm = ioctl(vm->kvm, KVM_CREATE_VM, 0);
 	vm->low = new_memory(ORDINARY, NULL, LOW_PAGES, &fd);
-	vm->mem = new_memory(front, NULL, MEM_PAGES, &vm->fd);
+	vm->mem = new_memory(front, NULL, pages, &vm->fd);
 	return vm->vm >= 0 && vm->low != MAP_FAILED && vm->mem != MAP_FAILED &&
 	       !set_slot(vm, LOW_SLOT, 0, vm->low, GPA(LOW_PAGES), 0) &&
-	       !set_slot(vm, MEM_SLOT, MEM, vm->mem, MEM_SIZE, 0) && vm_add_vcpu(vm);
+	       !set_slot(vm, MEM_SLOT, MEM, vm->mem, vm->mem_size, 0) && vm_add_vcpu(vm);
 }
 
 static void vm_destroy(struct vm *vm)
@@ -221,7 +226,7 @@ static void vm_destroy(struct vm *vm)
 	close(vm->vm);
 	close(vm->kvm);
 	munmap(vm->low, GPA(LOW_PAGES));
-	munmap(vm->mem, MEM_SIZE);
+	munmap(vm->mem, vm->mem_size);
 	close(vm->fd);
 }
 
@@ -336,7 +341,7 @@ FIXTURE_SETUP(guest)
 		SKIP(return, "needs /dev/kvm");
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
-	ASSERT_TRUE(vm_create(&self->vm, variant->front));
+	ASSERT_TRUE(vm_create(&self->vm, variant->front, MEM_PAGES));
 	if (variant->front != ORDINARY && !kvm_maps_raw_pfns(self->vm.kvm))
 		SKIP(return, "n/a: this KVM maps no page without a reference");
 	ASSERT_EQ(guest_read(&self->vm, MEM, &value), KVM_EXIT_HLT);
@@ -515,7 +520,8 @@ TEST_F(guest, killed)
 	ASSERT_EQ(pipe(ready), 0);
 	pid = fork();
 	if (!pid) {
-		if (!vm_create(&other, vm->front) || pthread_create(&thread, NULL, count, &other))
+		if (!vm_create(&other, vm->front, MEM_PAGES) ||
+		    pthread_create(&thread, NULL, count, &other))
 			_exit(1);
 		while (!__atomic_load_n((uint64_t *)(other.mem + PAGE), __ATOMIC_RELAXED))
 			sched_yield();
@@ -970,6 +976,297 @@ TEST_F(guest, nested_rsm)
 		close(fd);
 	}
 	EXPECT_EQ(vm_run(vm), variant->front == ORDINARY ? KVM_EXIT_HLT : KVM_EXIT_SHUTDOWN);
+}
+
+#define REGIONS		8
+
+/* KVM maps regions of the device by large leaves, as PMDs map them in the VMM. */
+FIXTURE(regions)
+{
+	struct vm vm;
+	long usable;
+};
+
+FIXTURE_SETUP(regions)
+{
+	const char *missing = exmem_missing(REGIONS * REGION_PAGES);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (access("/dev/kvm", R_OK | W_OK))
+		SKIP(return, "needs /dev/kvm");
+	self->usable = exmem_usable();
+	ASSERT_EQ(exmem_free(), self->usable);
+	ASSERT_TRUE(vm_create(&self->vm, EXMEM_FRONT_DEVICE, REGIONS * REGION_PAGES));
+	if (!kvm_maps_raw_pfns(self->vm.kvm))
+		SKIP(return, "n/a: this KVM maps no page without a reference");
+	ASSERT_EQ(pmds_mapped(), REGIONS);
+}
+
+FIXTURE_TEARDOWN(regions)
+{
+	vm_destroy(&self->vm);
+	EXPECT_EQ(used(), 0);
+}
+
+/* The number of leaves of one size, "2m" or "4k", by which KVM maps memory for the guest. */
+static long leaves(struct vm *vm, const char *size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/pages_%s", getpid(), vm->vm,
+		 size);
+	return number_in(path);
+}
+
+/* A mark in each page of the first region, of which the guest counts up the first word. */
+static uint64_t *mark_in(struct vm *vm, long page)
+{
+	return (uint64_t *)(vm->mem + page * PAGE + 8);
+}
+
+static void mark_pages(struct vm *vm)
+{
+	for (long i = 0; i < REGION_PAGES; i++)
+		*mark_in(vm, i) = MARK + i;
+}
+
+/* Has each page its mark, and page @new none? */
+static bool marked_but(struct vm *vm, long new)
+{
+	for (long i = 0; i < REGION_PAGES; i++)
+		if (*mark_in(vm, i) != (i == new ? 0 : MARK + i))
+			return false;
+	return true;
+}
+
+static void *resume(void *vm)
+{
+	return (void *)(long)vm_run(vm);
+}
+
+static bool prepare_count(struct vm *vm, uint64_t gpa)
+{
+	struct kvm_regs regs = { .rflags = 2, .rip = GPA(CODE_PAGE), .rsi = gpa };
+
+	SET_CODE(vm, GPA(CODE_PAGE), GUEST_COUNT);
+	return !ioctl(vm->vcpu, KVM_SET_REGS, &regs);
+}
+
+static void wait_for_count(struct vm *vm, long page)
+{
+	while (!__atomic_load_n((uint64_t *)(vm->mem + page * PAGE), __ATOMIC_RELAXED))
+		sched_yield();
+}
+
+/* Are all free pages zero, and do they stay so until @thread has ended, with -EFAULT? */
+static bool free_pages_are_zero(pthread_t thread)
+{
+	size_t size = exmem_free() * PAGE;
+	int fd = exmem_front_open(EXMEM_FRONT_DEVICE, size);
+	char *p = exmem_front_map(EXMEM_FRONT_DEVICE, fd, NULL, size, PROT_READ);
+	bool zero = p != MAP_FAILED && all_bytes(p, 0, size);
+	void *exit;
+
+	zero &= !pthread_join(thread, &exit) && (long)exit == -EFAULT;
+	zero &= p != MAP_FAILED && all_bytes(p, 0, size) && !munmap(p, size);
+	close(fd);
+	return zero;
+}
+
+TEST_F_TIMEOUT(regions, page_taken_away_from_running_guest, 300)
+{
+	const long page = 10;
+	struct vm *vm = &self->vm;
+	pthread_t thread;
+	int i;
+
+	mark_pages(vm);
+	ASSERT_TRUE(prepare_count(vm, MEM + page * PAGE));
+	for (i = 0; i < 3; i++) {
+		/* From the second time on, the guest repeats what it could not do before. */
+		ASSERT_EQ(pthread_create(&thread, NULL, resume, vm), 0);
+		wait_for_count(vm, page);
+		EXPECT_EQ(leaves(vm, "2m"), i ? 0 : 1);
+		ASSERT_EQ(exmem_punch_hole(vm->fd, page, 1), 0);
+		EXPECT_TRUE(free_pages_are_zero(thread));
+		EXPECT_EQ(leaves(vm, "2m"), 0);
+		EXPECT_EQ(touch(vm->mem + page * PAGE, -1), SIGBUS);
+		ASSERT_EQ(fallocate(vm->fd, 0, 0, PMD), 0);
+		EXPECT_TRUE(marked_but(vm, page));
+	}
+	EXPECT_GUEST_SEES(MEM + page * PAGE, 0);
+	EXPECT_GUEST_SEES(MEM + (page - 1) * PAGE + 8, MARK + page - 1);
+	EXPECT_GUEST_SEES(MEM + (page + 1) * PAGE + 8, MARK + page + 1);
+}
+
+/* The guest writes to a page of the first region. Returns whether the log has just this page. */
+static bool logs_write(struct vm *vm, long page)
+{
+	uint64_t bitmap[REGIONS * REGION_PAGES / 64];
+	struct kvm_dirty_log log = { .slot = MEM_SLOT, .dirty_bitmap = bitmap };
+	uint64_t others = 0;
+	size_t i;
+
+	if (guest_write(vm, MEM + page * PAGE, MARK) != KVM_EXIT_HLT ||
+	    ioctl(vm->vm, KVM_GET_DIRTY_LOG, &log))
+		return false;
+	for (i = 1; i < ARRAY_SIZE(bitmap); i++)
+		others |= bitmap[i];
+	return bitmap[0] == 1UL << page && !others;
+}
+
+static int log_writes(struct vm *vm, bool on)
+{
+	return set_slot(vm, MEM_SLOT, MEM, vm->mem, vm->mem_size,
+			on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+}
+
+TEST_F(regions, dirty_log)
+{
+	struct vm *vm = &self->vm;
+	long small;
+	int i;
+
+	mark_pages(vm);
+	EXPECT_GUEST_SEES(MEM + 8, MARK);
+	if (leaves(vm, "2m") < 0)
+		SKIP(return, "needs debugfs");
+	small = leaves(vm, "4k");
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(leaves(vm, "2m"), 1);
+		ASSERT_EQ(log_writes(vm, true), 0);
+		EXPECT_TRUE(logs_write(vm, 3 + i));
+		EXPECT_EQ(leaves(vm, "2m"), 0);
+		EXPECT_GT(leaves(vm, "4k"), small);
+		ASSERT_EQ(log_writes(vm, false), 0);
+		EXPECT_GUEST_SEES(MEM + 8, MARK);
+		EXPECT_EQ(leaves(vm, "4k"), small);
+	}
+	EXPECT_EQ(leaves(vm, "2m"), 1);
+	EXPECT_TRUE(marked_but(vm, -1));
+	EXPECT_EQ(pmds_mapped(), REGIONS);
+}
+
+/* PTEs map the pages around one that was replaced. KVM must not make a large leaf of them. */
+TEST_F(regions, dirty_log_with_replaced_page)
+{
+	struct vm *vm = &self->vm;
+	const long page = 10;
+
+	mark_pages(vm);
+	EXPECT_GUEST_SEES(MEM + 8, MARK);
+	if (leaves(vm, "2m") < 0)
+		SKIP(return, "needs debugfs");
+	ASSERT_EQ(log_writes(vm, true), 0);
+	EXPECT_TRUE(logs_write(vm, 3));
+	ASSERT_EQ(exmem_punch_hole(vm->fd, page, 1), 0);
+	ASSERT_EQ(fallocate(vm->fd, 0, 0, PMD), 0);
+	EXPECT_TRUE(logs_write(vm, page));
+	ASSERT_EQ(log_writes(vm, false), 0);
+	EXPECT_GUEST_SEES(MEM + page * PAGE, MARK);
+	EXPECT_GUEST_SEES(MEM + page * PAGE + 8, 0);
+	EXPECT_GUEST_SEES(MEM + (page + 1) * PAGE + 8, MARK + page + 1);
+	EXPECT_EQ(leaves(vm, "2m"), 0);
+	EXPECT_TRUE(marked_but(vm, page));
+}
+
+/* Two threads: the guest writes to a page, while a hole is punched in the same region. */
+struct neighbour {
+	struct vm *vm;
+	int writes, holes;	/* regions, of those that have begun, and of those that are done */
+	int punched;
+	long took;		/* the last write, in ns */
+	long delay;		/* from a write to the next hole; negative if that comes first */
+};
+
+static void wait_ns(long ns)
+{
+	uint64_t begin = now();
+
+	while ((long)(now() - begin) < ns)
+		;
+}
+
+static bool is_mapped(char *p)
+{
+	long before = page_faults();
+
+	return !touch(p, -1) && page_faults() == before;
+}
+
+static void *punch_next_to_writes(void *arg)
+{
+	struct neighbour *n = arg;
+	int i;
+
+	for (i = 0; i < REGIONS; i++) {
+		while (__atomic_load_n(&n->writes, __ATOMIC_ACQUIRE) <= i)
+			;
+		wait_ns(n->delay);
+		n->punched += !exmem_punch_hole(n->vm->fd, i * REGION_PAGES, 1);
+		__atomic_store_n(&n->holes, i + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/*
+ * The guest writes to each region for the first time. Returns the number of failures.
+ *
+ * Each hole should be punched when KVM has just had the region mapped in the VMM. If this was too
+ * late, the page is not mapped any more. If it was too early, a PTE maps it.
+ */
+static int write_to_regions(struct neighbour *n)
+{
+	int i, failures = 0;
+	uint64_t begin;
+
+	for (i = 0; i < REGIONS; i++) {
+		__atomic_store_n(&n->writes, i + 1, __ATOMIC_RELEASE);
+		wait_ns(-n->delay);
+		begin = now();
+		failures += guest_write(n->vm, MEM + i * PMD + PAGE, MARK) != KVM_EXIT_HLT;
+		n->took = now() - begin;
+		while (__atomic_load_n(&n->holes, __ATOMIC_ACQUIRE) <= i)
+			sched_yield();
+		n->delay += is_mapped(n->vm->mem + i * PMD + PAGE) ? n->took / 32 : -n->took / 32;
+		/* Either thread may have lost its CPU. */
+		n->delay = MAX(MIN(n->delay, n->took), -n->took);
+	}
+	return failures;
+}
+
+/* All of the memory consists of whole regions again, and the VMM's PMDs are empty. */
+static bool renew_regions(struct vm *vm)
+{
+	return !fallocate(vm->fd, HOLE, 0, vm->mem_size) &&
+	       exmem_front_map(vm->front, vm->fd, vm->mem, vm->mem_size,
+			       PROT_READ | PROT_WRITE) == vm->mem &&
+	       !fallocate(vm->fd, HOLE, 0, vm->mem_size) &&
+	       !fallocate(vm->fd, 0, 0, vm->mem_size);
+}
+
+/*
+ * Punching a hole removes the whole PMD from the VMM's page table. KVM may have just made it
+ * map a page that is still there.
+ */
+TEST_F_TIMEOUT(regions, hole_next_to_page_that_faults, 300)
+{
+	struct vm *vm = &self->vm;
+	struct neighbour n = { .vm = vm };
+	time_t end = time(NULL) + 20;
+	pthread_t thread;
+
+	while (time(NULL) < end) {
+		ASSERT_TRUE(renew_regions(vm));
+		n.writes = 0;
+		n.holes = 0;
+		n.punched = 0;
+		ASSERT_EQ(pthread_create(&thread, NULL, punch_next_to_writes, &n), 0);
+		EXPECT_EQ(write_to_regions(&n), 0);
+		ASSERT_EQ(pthread_join(thread, NULL), 0);
+		EXPECT_EQ(n.punched, REGIONS);
+	}
 }
 
 TEST_HARNESS_MAIN
