@@ -19,7 +19,7 @@ static struct {
 	int fd;
 	bool stop;
 	long mapped, punched, checked, forked, wrong;
-	long unmapped, moved, remapped;
+	long unmapped, moved, remapped, filled;
 } race;
 
 static bool stopped(void)
@@ -211,6 +211,127 @@ TEST_F(device, map_exclusive)
 	EXPECT_GT(race.remapped, 2);
 	EXPECT_GT(race.checked, 10);
 	munmap((void *)ARENA, ARENA_PAGES * PAGE);
+	EXPECT_EQ(used(), 0);
+}
+
+#define RACE_REGIONS	2
+
+/* Map all regions of the object, by PMDs where it has whole ones, and write to some pages. */
+static void *race_map_regions(void *unused)
+{
+	int i;
+
+	while (!stopped()) {
+		char *p = exmem_map(race.fd, RACE_REGIONS * REGION_PAGES, 0);
+
+		if (p == MAP_FAILED)
+			continue;
+		race.mapped++;
+		for (i = 0; i < 200; i++)
+			touch(p + rand() % (RACE_REGIONS * REGION_PAGES) * PAGE, 0x5a);
+		mprotect(p + rand() % (RACE_REGIONS * REGION_PAGES) * PAGE, PAGE, PROT_READ);
+		munmap(p, RACE_REGIONS * PMD);
+	}
+	return NULL;
+}
+
+/* Punch a hole of a page or of a region, and fill it. */
+static void *race_replace(void *unused)
+{
+	while (!stopped()) {
+		long pages = rand() % 2 ? REGION_PAGES : 1;
+		off_t at = rand() % (RACE_REGIONS * REGION_PAGES / pages) * pages * PAGE;
+
+		race.punched += !fallocate(race.fd, HOLE, at, pages * PAGE);
+		race.filled += !fallocate(race.fd, 0, at, pages * PAGE);
+	}
+	return NULL;
+}
+
+/* Move a mapping between addresses that PMDs can map, and others. */
+static void *race_move_regions(void *unused)
+{
+	char *p = (char *)ARENA, *to;
+
+	while (!stopped()) {
+		to = p + (1 + rand() % 2) * 2 * RACE_REGIONS * PMD + rand() % 2 * PAGE;
+		if (mmap(p, RACE_REGIONS * PMD, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 race.fd, 0) != p)
+			continue;
+		touch(p + rand() % RACE_REGIONS * PMD, 0x5a);
+		race.moved += mremap(p, RACE_REGIONS * PMD, RACE_REGIONS * PMD,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+		munmap(to + rand() % RACE_REGIONS * PMD, rand() % 2 ? PMD : PAGE);
+		touch(to + rand() % RACE_REGIONS * PMD, 0x5a);
+		munmap(to, RACE_REGIONS * PMD);
+	}
+	return NULL;
+}
+
+/* Children inherit PMDs while they change, and write to the pages. */
+static void *race_fork_regions(void *unused)
+{
+	while (!stopped()) {
+		char *p = exmem_map(race.fd, RACE_REGIONS * REGION_PAGES, 0);
+		pid_t pid = p == MAP_FAILED ? -1 : fork();
+		int i;
+
+		if (!pid) {
+			for (i = 0; i < RACE_REGIONS * REGION_PAGES; i += 37)
+				touch(p + i * PAGE, 0x5a);
+			_exit(0);
+		}
+		if (p == MAP_FAILED)
+			continue;
+		waitpid(pid, NULL, 0);
+		munmap(p, RACE_REGIONS * PMD);
+		race.forked++;
+	}
+	return NULL;
+}
+
+/* A region that others have freed is zero, and then has what its new owner writes. */
+static void *race_own_region(void *unused)
+{
+	while (!stopped()) {
+		int fd = open(EXMEM_DEV, O_RDWR);
+		char *p = exmem_map(fd, REGION_PAGES, 0);
+
+		if (p != MAP_FAILED) {
+			race.wrong += !all_bytes(p, 0, PMD);
+			memset(p, 0xa5, PMD);
+			usleep(rand() % 1000);
+			race.wrong += !all_bytes(p, 0xa5, PMD);
+			race.checked++;
+			munmap(p, PMD);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+/* As map_and_punch_holes, with regions: fork(), mremap() and faults copy, split and map PMDs. */
+TEST_F_TIMEOUT(device, regions, 120)
+{
+	void *(*work[])(void *) = {
+		race_map_regions, race_replace, race_replace, race_move_regions,
+		race_fork_regions, race_own_region, race_own_region
+	};
+	char *p = exmem_map(self->fd, RACE_REGIONS * REGION_PAGES, 0);
+
+	ASSERT_NE(p, MAP_FAILED);
+	EXPECT_EQ(pmds_mapped(), RACE_REGIONS);
+	munmap(p, RACE_REGIONS * PMD);
+	race.fd = self->fd;
+	ASSERT_TRUE(run_race(work, ARRAY_SIZE(work)));
+	EXPECT_EQ(race.wrong, 0);
+	EXPECT_GT(race.mapped, 2);
+	EXPECT_GT(race.punched, 2);
+	EXPECT_GT(race.filled, 2);
+	EXPECT_GT(race.moved, 2);
+	EXPECT_GT(race.forked, 2);
+	EXPECT_GT(race.checked, 2);
+	EXPECT_EQ(exmem_punch_hole(self->fd, 0, RACE_REGIONS * REGION_PAGES), 0);
 	EXPECT_EQ(used(), 0);
 }
 
