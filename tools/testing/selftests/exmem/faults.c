@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fault injection: whichever allocation inside open(), mmap(), mremap() or ftruncate() fails,
- * the call fails cleanly and leaves nothing behind.
+ * Fault injection: whichever allocation inside open(), mmap(), mremap(), ftruncate(), fallocate(),
+ * posix_fadvise() or a page fault fails, it fails cleanly and leaves nothing behind.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -224,6 +225,156 @@ TEST_F_TIMEOUT(faults, memfd_secret, 300)
 	}
 	EXPECT_GT(left, 0);
 	EXPECT_GT(failures, 3);
+}
+
+/* Three regions: PMDs map the first two. */
+#define OBJECT_PAGES	1300
+
+/* A new object, with 0x5a in all its pages. */
+static char *new_object(int *fd)
+{
+	char *p;
+
+	*fd = open(EXMEM_DEV, O_RDWR);
+	p = exmem_map(*fd, OBJECT_PAGES, 0);
+	if (p != MAP_FAILED)
+		memset(p, 0x5a, OBJECT_PAGES * PAGE);
+	return p;
+}
+
+static void close_object(int fd, char *p)
+{
+	munmap(p, OBJECT_PAGES * PAGE);
+	close(fd);
+}
+
+static int by_fallocate(int fd)
+{
+	return fallocate(fd, 0, 0, OBJECT_PAGES * PAGE);
+}
+
+static int by_fadvise(int fd)
+{
+	errno = posix_fadvise(fd, 0, OBJECT_PAGES * PAGE, POSIX_FADV_WILLNEED);
+	return errno ? -1 : 0;
+}
+
+/* Have holes at the beginning, the middle, and the end all pages, or none? */
+static bool holes_filled(char *p, bool filled)
+{
+	static const int pages[] = { 0, 700, OBJECT_PAGES - 1 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		if (touch(p + pages[i] * PAGE, -1) != (filled ? 0 : SIGBUS))
+			return false;
+		if (filled && !all_bytes(p + pages[i] * PAGE, 0, PAGE))
+			return false;
+	}
+	return all_bytes(p + PAGE, 0x5a, 699 * PAGE) &&
+	       all_bytes(p + 701 * PAGE, 0x5a, (OBJECT_PAGES - 702) * PAGE);
+}
+
+/* Each failure that leaked a charge would bring the next request closer to the limit. */
+TEST_F_TIMEOUT(faults, fill_holes, 300)
+{
+	int (*const fill[])(int fd) = { by_fallocate, by_fadvise };
+	int i, fd, ret, left = 0, failures = 0;
+	char *p = new_object(&fd);
+
+	for (i = 2; i < 2 * MAX_NTH && left < 2; i++) {
+		ASSERT_NE(p, MAP_FAILED);
+		ASSERT_EQ(exmem_punch_hole(fd, 0, 1), 0);
+		ASSERT_EQ(exmem_punch_hole(fd, 700, 1), 0);
+		ASSERT_EQ(exmem_punch_hole(fd, OBJECT_PAGES - 1, 1), 0);
+		ASSERT_EQ(fail_nth(self->nth, i / 2), 0);
+		ret = fill[i % 2](fd);
+		left += fail_nth(self->nth, 0) > 0;
+		if (ret) {
+			failures++;
+			EXPECT_EQ(errno, ENOMEM);
+		}
+		EXPECT_EQ(exmem_free(), self->usable - OBJECT_PAGES + (ret ? 3 : 0));
+		EXPECT_TRUE(holes_filled(p, !ret));
+		if (ret && failures % 3)
+			continue;
+		close_object(fd, p);
+		ASSERT_EQ(exmem_free(), self->usable);
+		p = new_object(&fd);
+	}
+	EXPECT_EQ(left, 2);
+	EXPECT_GT(failures, 3);
+}
+
+static int by_drop(int fd)
+{
+	return exmem_punch_hole(fd, 100, 1000);
+}
+
+static int by_punch_hole(int fd)
+{
+	return fallocate(fd, HOLE, 100 * PAGE, 1000 * PAGE);
+}
+
+/* The hole begins and ends within a region: extents are split. */
+TEST_F_TIMEOUT(faults, punch_hole, 300)
+{
+	int (*const punch[])(int fd) = { by_drop, by_punch_hole };
+	int i, fd, ret, left = 0, failures = 0;
+	char *p;
+
+	for (i = 2; i < 2 * MAX_NTH && left < 2; i++) {
+		p = new_object(&fd);
+		ASSERT_NE(p, MAP_FAILED);
+		ASSERT_EQ(fail_nth(self->nth, i / 2), 0);
+		ret = punch[i % 2](fd);
+		left += fail_nth(self->nth, 0) > 0;
+		if (ret) {
+			failures++;
+			EXPECT_EQ(errno, ENOMEM);
+			EXPECT_EQ(exmem_free(), self->usable - OBJECT_PAGES);
+			EXPECT_TRUE(all_bytes(p, 0x5a, OBJECT_PAGES * PAGE));
+		} else {
+			EXPECT_EQ(exmem_free(), self->usable - OBJECT_PAGES + 1000);
+			EXPECT_EQ(touch(p + 100 * PAGE, -1), SIGBUS);
+			EXPECT_TRUE(all_bytes(p + 1100 * PAGE, 0x5a, 200 * PAGE));
+		}
+		close_object(fd, p);
+		ASSERT_EQ(exmem_free(), self->usable);
+	}
+	EXPECT_EQ(left, 2);
+	EXPECT_GT(failures, 3);
+}
+
+/*
+ * After a page of a region was replaced, PTEs have to map the others, too. If the kernel itself
+ * writes to one, it gives up when it can't allocate a page table. It tries a user's access again.
+ */
+TEST_F_TIMEOUT(faults, page_fault, 300)
+{
+	int i, fd, left = 0, failures = 0, zero = open("/dev/zero", O_RDONLY);
+	char *p;
+
+	for (i = 1; i < MAX_NTH && !left; i++) {
+		p = new_object(&fd);
+		ASSERT_NE(p, MAP_FAILED);
+		ASSERT_EQ(exmem_punch_hole(fd, 3, 1), 0);
+		ASSERT_EQ(fallocate(fd, 0, 3 * PAGE, PAGE), 0);
+		ASSERT_EQ(fail_nth(self->nth, i), 0);
+		if (read(zero, p + PAGE, 1) != 1) {
+			failures++;
+			EXPECT_EQ(errno, EFAULT);
+		}
+		left = fail_nth(self->nth, 0);
+		EXPECT_EQ(touch(p + PAGE, 0x5a), 0);
+		EXPECT_TRUE(all_bytes(p + 3 * PAGE, 0, PAGE));
+		memset(p + 3 * PAGE, 0x5a, PAGE);
+		EXPECT_TRUE(all_bytes(p, 0x5a, OBJECT_PAGES * PAGE));
+		close_object(fd, p);
+		ASSERT_EQ(exmem_free(), self->usable);
+	}
+	EXPECT_GT(left, 0);
+	EXPECT_GT(failures, 1);
 }
 
 TEST_HARNESS_MAIN
