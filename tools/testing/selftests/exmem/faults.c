@@ -179,6 +179,9 @@ TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 	char *p, *q;
 
 	for (i = 1; i < MAX_NTH && !left; i++) {
+		/* Keep the other mapping away from here. */
+		ASSERT_EQ(mmap(to, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			       -1, 0), to);
 		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, 10 * PAGE, PROT_READ);
 		ASSERT_NE(p, MAP_FAILED);
 		ASSERT_EQ(fail_nth(self->nth, i), 0);
