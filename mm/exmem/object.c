@@ -178,7 +178,7 @@ static void exmem_detach_extent(struct exmem_object *obj, struct exmem_extent *e
 				struct list_head *detached)
 {
 	interval_tree_remove(&extent->offsets, &obj->extents);
-	obj->nr_pages -= exmem_extent_pages(extent);
+	WRITE_ONCE(obj->nr_pages, obj->nr_pages - exmem_extent_pages(extent));
 	list_add_tail(&extent->list, detached);
 }
 
@@ -309,7 +309,7 @@ static int exmem_add_extent(struct exmem_object *obj, unsigned long offset,
 	extent->offsets.last = offset + run->nr - 1;
 	extent->page = exmem_run_page(run);
 	interval_tree_insert(&extent->offsets, &obj->extents);
-	obj->nr_pages += run->nr;
+	WRITE_ONCE(obj->nr_pages, obj->nr_pages + run->nr);
 	list_add_tail(&extent->list, added);
 	trace_exmem_alloc(extent->page, run->nr, obj->account.caller);
 	return 0;

@@ -25,7 +25,7 @@
 /**
  * struct exmem_pcp - free pages that one CPU keeps
  * @lock: protects the rest. Other CPUs take it to drain the cache, as does a task that
- *	was migrated after looking up its cache.
+ *	was migrated after looking up its cache. @nid and @count are also read without it.
  * @nid: node of the pages
  * @count: number of pages
  * @high: limit for @count; zero while the CPU is offline
@@ -67,7 +67,7 @@ static void exmem_pcp_add(struct exmem_pcp *pcp, struct exmem_run *run)
 
 	list_add(&run->list, &pcp->lists[run->nr - 1]);
 	__set_bit(run->nr - 1, &pcp->lengths);
-	pcp->count += run->nr;
+	WRITE_ONCE(pcp->count, pcp->count + run->nr);
 }
 
 static void exmem_pcp_add_list(struct exmem_pcp *pcp, struct list_head *runs)
@@ -87,7 +87,7 @@ static void exmem_pcp_del(struct exmem_pcp *pcp, struct exmem_run *run)
 	list_del(&run->list);
 	if (list_empty(&pcp->lists[run->nr - 1]))
 		__clear_bit(run->nr - 1, &pcp->lengths);
-	pcp->count -= run->nr;
+	WRITE_ONCE(pcp->count, pcp->count - run->nr);
 }
 
 struct exmem_pcp_drain {
@@ -255,7 +255,7 @@ void exmem_drain_pcps(const nodemask_t *nodes)
 
 	for_each_possible_cpu(cpu) {
 		pcp = per_cpu_ptr(&exmem_pcp, cpu);
-		if (!node_isset(pcp->nid, *nodes))
+		if (!node_isset(READ_ONCE(pcp->nid), *nodes))
 			continue;
 		spin_lock(&pcp->lock);
 		exmem_pcp_drain(pcp, 0, true);
@@ -272,7 +272,11 @@ void exmem_drain_pcps(const nodemask_t *nodes)
  */
 void exmem_disable_pcps(const nodemask_t *nodes)
 {
-	exmem_uncached_nodes = *nodes;
+	int nid;
+
+	/* A node at a time: each of these is atomic. */
+	for_each_node_mask(nid, *nodes)
+		node_set(nid, exmem_uncached_nodes);
 	exmem_drain_pcps(nodes);
 }
 
@@ -283,7 +287,10 @@ void exmem_disable_pcps(const nodemask_t *nodes)
  */
 void exmem_enable_pcps(void)
 {
-	nodes_clear(exmem_uncached_nodes);
+	int nid;
+
+	for_each_node_mask(nid, exmem_pool_nodes)
+		node_clear(nid, exmem_uncached_nodes);
 }
 
 /**
@@ -301,7 +308,7 @@ unsigned long exmem_pcp_pages(const nodemask_t *nodes)
 	for_each_possible_cpu(cpu) {
 		struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
 
-		if (node_isset(pcp->nid, *nodes))
+		if (node_isset(READ_ONCE(pcp->nid), *nodes))
 			sum += READ_ONCE(pcp->count);
 	}
 	return sum;
@@ -324,7 +331,7 @@ unsigned long exmem_pcp_pages_settled(const nodemask_t *nodes)
 	for_each_possible_cpu(cpu) {
 		struct exmem_pcp *pcp = per_cpu_ptr(&exmem_pcp, cpu);
 
-		if (!node_isset(pcp->nid, *nodes))
+		if (!node_isset(READ_ONCE(pcp->nid), *nodes))
 			continue;
 		spin_lock(&pcp->lock);
 		sum += pcp->count;
@@ -358,7 +365,7 @@ static int exmem_pcp_cpu_prepare(unsigned int cpu)
 	if (!pcp->high)
 		for (i = 0; i < EXMEM_PCP_MAX_RUN; i++)
 			INIT_LIST_HEAD(&pcp->lists[i]);
-	pcp->nid = nid;
+	WRITE_ONCE(pcp->nid, nid);
 	pcp->high = min(share, EXMEM_PCP_MAX_HIGH);
 	pcp->batch = min(pcp->high / 4, EXMEM_PCP_MAX_RUN);
 	spin_unlock(&pcp->lock);

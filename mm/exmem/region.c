@@ -55,7 +55,8 @@ struct exmem_region {
 /**
  * struct exmem_node - one node's part of the pool
  * @lock: protects all but @nr_total and @leaves, and the regions except for
- *	@allocated; nests inside the lock of a per-CPU cache
+ *	@allocated; nests inside the lock of a per-CPU cache. Numbers of pages are also
+ *	read without it.
  * @lengths: bit n is set if element n of @regions is not empty
  * @regions: regions by the length of their longest free run; element 0 is not used
  * @nr_free: free pages that no request has claimed
@@ -321,7 +322,8 @@ static void exmem_set_longest(struct exmem_node *node, struct exmem_region *regi
 		if (list_empty(&node->regions[region->longest]))
 			__clear_bit(region->longest, node->lengths);
 	}
-	node->nr_whole += (longest == EXMEM_REGION_PAGES) - (region->longest == EXMEM_REGION_PAGES);
+	WRITE_ONCE(node->nr_whole, node->nr_whole + (longest == EXMEM_REGION_PAGES) -
+		   (region->longest == EXMEM_REGION_PAGES));
 	region->longest = longest;
 	if (longest) {
 		list_add(&region->list, &node->regions[longest]);
@@ -333,9 +335,26 @@ static void exmem_add_free(struct exmem_node *node, unsigned long nr)
 {
 	lockdep_assert_held(&node->lock);
 
-	node->nr_free += nr;
+	WRITE_ONCE(node->nr_free, node->nr_free + nr);
 	/* Pairs with exmem_nodes_ever_freed(). */
 	smp_store_release(&node->nr_ever_freed, node->nr_ever_freed + nr);
+}
+
+static void exmem_count_poisoned(struct exmem_node *node)
+{
+	lockdep_assert_held(&node->lock);
+
+	WRITE_ONCE(node->nr_poisoned, node->nr_poisoned + 1);
+}
+
+static void exmem_update_peak(struct exmem_node *node)
+{
+	unsigned long nr = node->nr_total - node->nr_poisoned - node->nr_free;
+
+	lockdep_assert_held(&node->lock);
+
+	if (nr > node->peak)
+		WRITE_ONCE(node->peak, nr);
 }
 
 static void exmem_mark_busy(struct exmem_node *node, struct exmem_region *region,
@@ -393,7 +412,7 @@ static unsigned long exmem_alloc_run(struct exmem_node *node, unsigned long nr,
 	nr = exmem_unpoisoned_prefix(page, nr);
 	exmem_mark_busy(node, region, start, nr ?: 1);
 	if (!nr) {
-		node->nr_poisoned++;
+		exmem_count_poisoned(node);
 		return 0;
 	}
 	run = page_exmem_run(page);
@@ -415,7 +434,7 @@ static void exmem_free_or_retire(struct exmem_node *node, struct page *page, uns
 		if (nr)
 			exmem_mark_free(node, region, start, nr);
 		else
-			node->nr_poisoned++;
+			exmem_count_poisoned(node);
 		start += nr ?: 1;
 	}
 }
@@ -432,7 +451,7 @@ static unsigned long exmem_alloc_claimed(struct exmem_node *node, unsigned long 
 		claim -= nr;
 		/* A claimed page turned out to be poisoned: claim another, if there is one. */
 		if (!nr && node->nr_free)
-			node->nr_free--;
+			WRITE_ONCE(node->nr_free, node->nr_free - 1);
 		else if (!nr)
 			claim--;
 		if (!nr || ++nr_runs % EXMEM_RUNS_AT_ONCE)
@@ -489,13 +508,13 @@ unsigned long exmem_node_alloc(int nid, unsigned long nr, unsigned long least,
 	claim = min(nr, node->nr_free);
 	if (claim < least)
 		claim = 0;
-	node->nr_free -= claim;
+	WRITE_ONCE(node->nr_free, node->nr_free - claim);
 	allocated = exmem_alloc_claimed(node, claim, &list);
 	if (allocated < least) {
 		exmem_free_or_retire_runs(node, &list);
 		allocated = 0;
 	}
-	node->peak = max(node->peak, node->nr_total - node->nr_poisoned - node->nr_free);
+	exmem_update_peak(node);
 	spin_unlock(&node->lock);
 
 	list_splice_tail(&list, runs);
