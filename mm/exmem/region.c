@@ -9,8 +9,10 @@
  * request is served from a region whose longest run is just long enough. Longer
  * runs, whole regions above all, are kept for larger requests.
  */
+#include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/exmem.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/padata.h>
@@ -29,7 +31,7 @@
 /* A thread initializes at least this many regions. */
 #define EXMEM_MIN_CHUNK		8
 /* Report progress at this interval. */
-#define EXMEM_REPORT_MSECS	(10 * MSEC_PER_SEC)
+#define EXMEM_REPORT_INTERVAL	(10 * HZ)
 
 /**
  * struct exmem_region - as many pages as a PMD maps
@@ -682,10 +684,15 @@ static void __init exmem_init_page(struct page *page, struct exmem_region *regio
 
 static void __init exmem_report_progress(void)
 {
-	if (printk_timed_ratelimit(&exmem_last_report, EXMEM_REPORT_MSECS))
-		pr_info("exmem: %lu of %lu MiB are clear\n",
-			exmem_nodes_free(&exmem_pool_nodes) >> (20 - PAGE_SHIFT),
-			exmem_nodes_total(&exmem_pool_nodes) >> (20 - PAGE_SHIFT));
+	unsigned long last = READ_ONCE(exmem_last_report);
+
+	/* Other threads do the same: one of them reports. */
+	if (time_before(jiffies, last + EXMEM_REPORT_INTERVAL) ||
+	    cmpxchg(&exmem_last_report, last, jiffies) != last)
+		return;
+	pr_info("exmem: %lu of %lu MiB are clear\n",
+		exmem_nodes_free(&exmem_pool_nodes) >> (20 - PAGE_SHIFT),
+		exmem_nodes_total(&exmem_pool_nodes) >> (20 - PAGE_SHIFT));
 }
 
 static void __init exmem_init_chunk(unsigned long start, unsigned long end, void *unused)
@@ -724,8 +731,7 @@ void __init exmem_init_regions(struct page *page, unsigned long nr, int max_thre
 		.max_threads	= max_threads,
 	};
 
-	if (!exmem_last_report)
-		exmem_last_report = jiffies;
+	cmpxchg(&exmem_last_report, 0, jiffies);
 	padata_do_multithreaded(&job);
 }
 
