@@ -25,29 +25,9 @@
 #include "bench.h"
 #include "exmem.h"
 #include "kvm_pfns.h"
+#include "vm.h"
 #include "../kselftest_harness.h"
 
-#define ORDINARY	-1
-
-/* The guest's first pages, ordinary memory. */
-enum low_page {
-	PAGE_TABLES_PAGE = 1,		/* three pages */
-	CODE_PAGE = 4,
-	NESTED_CODE_PAGE,
-	VMCB_PAGE,
-	HSAVE_PAGE,
-	IOPM_PAGE,			/* three pages */
-	MSRPM_PAGE = IOPM_PAGE + 3,	/* two pages */
-	CLOCK_PAGE = MSRPM_PAGE + 2,
-	STACK_PAGE,
-	SMM_PAGE = 0x38,
-	LOW_PAGES = 0x40,
-};
-
-#define GPA(page)	((page) * PAGE)
-
-/* Then the memory to be tested. */
-#define MEM		0x200000UL
 #define MEM_PAGES	64
 #define MEM_SIZE	(MEM_PAGES * PAGE)
 
@@ -55,16 +35,9 @@ enum low_page {
 #define MEM_MOVED	0x400000UL
 #define NOTHING		0x800000UL
 
-#define LOW_SLOT	0
-#define MEM_SLOT	1
 #define SMM_SLOT	0x10000		/* in the address space of system management mode */
 
-#define MARK		0x5ec2e75ec2e75ec2UL
 #define PORT		0x80
-
-#define EFER_LME	0x100
-#define EFER_LMA	0x400
-#define EFER_SVME	0x1000
 
 #define MSR_TSC			0x10
 #define MSR_HSAVE_PA		0xc0010117
@@ -77,10 +50,7 @@ enum low_page {
 #define MSR_PV_EOI		0x4b564d04
 
 /* What the guest runs. */
-#define GUEST_READ	"\x48\x8b\x06\xf4"		/* mov (%rsi),%rax; hlt */
-#define GUEST_WRITE	"\x48\x89\x06\xf4"		/* mov %rax,(%rsi); hlt */
 #define GUEST_COPY	"\x48\xa5\xf4"			/* movsq; hlt */
-#define GUEST_COUNT	"\x48\xff\x06\xeb\xfb"		/* 1: incq (%rsi); jmp 1b */
 #define GUEST_WRMSR	"\x0f\x30\xf4"			/* wrmsr; hlt */
 #define GUEST_VMRUN	"\x0f\x01\xd8\xf4"		/* vmrun; hlt */
 #define GUEST_VMLOAD	"\x0f\x01\xda\xf4"		/* vmload; hlt */
@@ -101,184 +71,20 @@ struct guest_clock {
 	uint8_t flags, pad2[2];
 };
 
-struct vm {
-	int kvm, vm, vcpu;
-	struct kvm_run *run;
-	size_t run_size;
-	char *low, *mem;
-	size_t mem_size;
-	int front, fd;	/* of the tested memory */
-	bool svm;
-};
-
-/* Map @pages new pages of a kind of memory, at @at unless that is NULL. */
-static void *new_memory(int front, void *at, size_t pages, int *fd)
+static bool guest_create(struct vm *vm, int front, size_t pages)
 {
-	if (front != ORDINARY) {
-		*fd = exmem_front_open(front, pages * PAGE);
-		return exmem_front_map(front, *fd, at, pages * PAGE, PROT_READ | PROT_WRITE);
-	}
-	*fd = -1;
-	return mmap(at, pages * PAGE, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
-}
-
-static int set_slot(struct vm *vm, int slot, uint64_t gpa, void *p, size_t size, int flags)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = slot,
-		.flags = flags,
-		.guest_phys_addr = gpa,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)p,
-	};
-
-	return ioctl(vm->vm, KVM_SET_USER_MEMORY_REGION, &region);
-}
-
-/* The VMM's address of the guest's memory. */
-static void *at(struct vm *vm, uint64_t gpa)
-{
-	return gpa < MEM ? vm->low + gpa : vm->mem + gpa - MEM;
-}
-
-/* The guest's first GiB, 1:1, in three pages at @gpa. */
-static void make_page_tables(struct vm *vm, uint64_t gpa)
-{
-	uint64_t *pgd = at(vm, gpa), *pud = at(vm, gpa + PAGE), *pmd = at(vm, gpa + 2 * PAGE);
-	uint64_t i;
-
-	*pgd = (gpa + PAGE) | 7;
-	*pud = (gpa + 2 * PAGE) | 7;
-	for (i = 0; i < 512; i++)
-		pmd[i] = i << 21 | 0x87;
-}
-
-/* Give the vCPU all features that KVM has. */
-static bool set_cpuid(struct vm *vm)
-{
-	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
-	bool ok;
-	__u32 i;
-
-	cpuid->nent = 256;
-	ok = !ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) &&
-	     !ioctl(vm->vcpu, KVM_SET_CPUID2, cpuid);
-	for (i = 0; ok && i < cpuid->nent; i++)
-		if (cpuid->entries[i].function == 0x80000001)
-			vm->svm = cpuid->entries[i].ecx & 4;
-	free(cpuid);
-	return ok;
-}
-
-/* 64-bit mode, with the page tables at @page_tables. */
-static bool set_long_mode(struct vm *vm, uint64_t page_tables)
-{
-	struct kvm_segment data = { .limit = -1, .selector = 16, .type = 3, .present = 1, .db = 1,
-				    .s = 1, .g = 1 };
-	struct kvm_segment code = { .limit = -1, .selector = 8, .type = 11, .present = 1, .l = 1,
-				    .s = 1, .g = 1 };
-	struct kvm_sregs sregs;
-
-	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
-		return false;
-	sregs.cs = code;
-	sregs.ds = data;
-	sregs.es = data;
-	sregs.ss = data;
-	sregs.cr0 = 0x80000011;	/* PG, ET, PE */
-	sregs.cr3 = page_tables;
-	sregs.cr4 = 0x20;	/* PAE */
-	sregs.efer = EFER_LME | EFER_LMA | (vm->svm ? EFER_SVME : 0);
-	return !ioctl(vm->vcpu, KVM_SET_SREGS, &sregs);
-}
-
-static bool vm_add_vcpu(struct vm *vm)
-{
-	vm->vcpu = ioctl(vm->vm, KVM_CREATE_VCPU, 0);
-	vm->run_size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu, 0);
-	if (vm->run == MAP_FAILED)
-		return false;
-	make_page_tables(vm, GPA(PAGE_TABLES_PAGE));
-	return set_cpuid(vm) && set_long_mode(vm, GPA(PAGE_TABLES_PAGE));
-}
-
-static bool vm_create(struct vm *vm, int front, size_t pages)
-{
-	int fd;
-
 	vm->front = front;
 	vm->mem_size = pages * PAGE;
-	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	vm->vm = ioctl(vm->kvm, KVM_CREATE_VM, 0);
-	vm->low = new_memory(ORDINARY, NULL, LOW_PAGES, &fd);
 	vm->mem = new_memory(front, NULL, pages, &vm->fd);
-	return vm->vm >= 0 && vm->low != MAP_FAILED && vm->mem != MAP_FAILED &&
-	       !set_slot(vm, LOW_SLOT, 0, vm->low, GPA(LOW_PAGES), 0) &&
-	       !set_slot(vm, MEM_SLOT, MEM, vm->mem, vm->mem_size, 0) && vm_add_vcpu(vm);
+	return vm->mem != MAP_FAILED && vm_create(vm) &&
+	       !set_slot(vm, MEM_SLOT, MEM, vm->mem, vm->mem_size, 0);
 }
 
-static void vm_destroy(struct vm *vm)
+static void guest_destroy(struct vm *vm)
 {
-	munmap(vm->run, vm->run_size);
-	close(vm->vcpu);
-	close(vm->vm);
-	close(vm->kvm);
-	munmap(vm->low, GPA(LOW_PAGES));
+	vm_destroy(vm);
 	munmap(vm->mem, vm->mem_size);
 	close(vm->fd);
-}
-
-/* Returns the reason for the exit, or a negative error. */
-static int vm_run(struct vm *vm)
-{
-	return ioctl(vm->vcpu, KVM_RUN, 0) ? -errno : (int)vm->run->exit_reason;
-}
-
-static void set_code(struct vm *vm, uint64_t gpa, const char *code, size_t size)
-{
-	memcpy(at(vm, gpa), code, size);
-}
-
-#define SET_CODE(vm, gpa, code) set_code(vm, gpa, code, sizeof(code) - 1)
-
-/* Run the code at regs->rip with *@regs. Afterwards, *@regs has the guest's registers. */
-static int run_at(struct vm *vm, struct kvm_regs *regs)
-{
-	int exit;
-
-	regs->rflags = 2;
-	regs->rsp = GPA(STACK_PAGE + 1);
-	if (ioctl(vm->vcpu, KVM_SET_REGS, regs))
-		return -errno;
-	exit = vm_run(vm);
-	return ioctl(vm->vcpu, KVM_GET_REGS, regs) ? -errno : exit;
-}
-
-static int run_code(struct vm *vm, const char *code, size_t size, struct kvm_regs *regs)
-{
-	set_code(vm, GPA(CODE_PAGE), code, size);
-	regs->rip = GPA(CODE_PAGE);
-	return run_at(vm, regs);
-}
-
-#define RUN_CODE(vm, code, ...) \
-	run_code(vm, code, sizeof(code) - 1, &(struct kvm_regs) { __VA_ARGS__ })
-
-static int guest_write(struct vm *vm, uint64_t gpa, uint64_t value)
-{
-	return RUN_CODE(vm, GUEST_WRITE, .rsi = gpa, .rax = value);
-}
-
-/* Let the guest read at @gpa into *@value. */
-static int guest_read(struct vm *vm, uint64_t gpa, uint64_t *value)
-{
-	struct kvm_regs regs = { .rsi = gpa };
-	int exit = run_code(vm, GUEST_READ, sizeof(GUEST_READ) - 1, &regs);
-
-	*value = regs.rax;
-	return exit;
 }
 
 static int guest_wrmsr(struct vm *vm, uint32_t msr, uint64_t value)
@@ -303,15 +109,6 @@ static bool vmm_wrmsr(struct vm *vm, uint32_t msr, uint64_t value)
 {
 	return vmm_msr(vm, KVM_SET_MSRS, msr, &value);
 }
-
-/* The guest reads @value at @gpa. */
-#define EXPECT_GUEST_SEES(gpa, value)						\
-do {										\
-	uint64_t _value;							\
-										\
-	EXPECT_EQ(guest_read(vm, gpa, &_value), KVM_EXIT_HLT);			\
-	EXPECT_EQ(_value, value);						\
-} while (0)
 
 FIXTURE(guest)
 {
@@ -341,7 +138,7 @@ FIXTURE_SETUP(guest)
 		SKIP(return, "needs /dev/kvm");
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
-	ASSERT_TRUE(vm_create(&self->vm, variant->front, MEM_PAGES));
+	ASSERT_TRUE(guest_create(&self->vm, variant->front, MEM_PAGES));
 	if (variant->front != ORDINARY && !kvm_maps_raw_pfns(self->vm.kvm))
 		SKIP(return, "n/a: this KVM maps no page without a reference");
 	ASSERT_EQ(guest_read(&self->vm, MEM, &value), KVM_EXIT_HLT);
@@ -349,7 +146,7 @@ FIXTURE_SETUP(guest)
 
 FIXTURE_TEARDOWN(guest)
 {
-	vm_destroy(&self->vm);
+	guest_destroy(&self->vm);
 	EXPECT_EQ(used(), 0);
 }
 
@@ -520,7 +317,7 @@ TEST_F(guest, killed)
 	ASSERT_EQ(pipe(ready), 0);
 	pid = fork();
 	if (!pid) {
-		if (!vm_create(&other, vm->front, MEM_PAGES) ||
+		if (!guest_create(&other, vm->front, MEM_PAGES) ||
 		    pthread_create(&thread, NULL, count, &other))
 			_exit(1);
 		while (!__atomic_load_n((uint64_t *)(other.mem + PAGE), __ATOMIC_RELAXED))
@@ -997,7 +794,7 @@ FIXTURE_SETUP(regions)
 		SKIP(return, "needs /dev/kvm");
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
-	ASSERT_TRUE(vm_create(&self->vm, EXMEM_FRONT_DEVICE, REGIONS * REGION_PAGES));
+	ASSERT_TRUE(guest_create(&self->vm, EXMEM_FRONT_DEVICE, REGIONS * REGION_PAGES));
 	if (!kvm_maps_raw_pfns(self->vm.kvm))
 		SKIP(return, "n/a: this KVM maps no page without a reference");
 	ASSERT_EQ(pmds_mapped(), REGIONS);
@@ -1005,7 +802,7 @@ FIXTURE_SETUP(regions)
 
 FIXTURE_TEARDOWN(regions)
 {
-	vm_destroy(&self->vm);
+	guest_destroy(&self->vm);
 	EXPECT_EQ(used(), 0);
 }
 
