@@ -31,6 +31,7 @@
 #include <time.h>
 
 #include "../../../../mm/gup_test.h"
+#include "core.h"
 #include "exmem.h"
 #include "kvm_pfns.h"
 #include "../kselftest_harness.h"
@@ -172,13 +173,6 @@ do {							\
 	_ret = (call);					\
 	EXPECT_EQ(_ret, variant->open ? (ssize_t)(value) : -1);	\
 	EXPECT_EQ(errno, variant->open ? 0 : (error));	\
-} while (0)
-
-/* @call fails with @error for any memory. */
-#define EXPECT_ERROR(call, error)			\
-do {							\
-	EXPECT_EQ(call, -1);				\
-	EXPECT_EQ(errno, error);			\
 } while (0)
 
 /* Another process, with a secret of its own. */
@@ -850,8 +844,6 @@ TEST_F(door, kvm_memslot)
 	}
 }
 
-#define CORE		"/tmp/exmem-core"
-#define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
 #define PATTERN		64
 
 /* Fill @p with bytes that exist nowhere else: no constant, and more than registers hold. */
@@ -866,60 +858,49 @@ static void make_pattern(unsigned char *p, unsigned int seed)
 }
 
 /* Crash with pattern 1 in ordinary memory, and pattern 2 in a new secret. */
-static void crash(const struct _fixture_variant_door *variant)
+static void crash_with_secret(const struct _fixture_variant_door *variant)
 {
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	unsigned char *plain, *secret;
 	int fd;
 
 	plain = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	secret = (void *)new_secret(variant, &fd);
-	if (plain == MAP_FAILED || secret == MAP_FAILED || setrlimit(RLIMIT_CORE, &limit) ||
-	    !put("/proc/self/coredump_filter", "0x1ff"))
+	if (plain == MAP_FAILED || secret == MAP_FAILED)
 		_exit(1);
 	make_pattern(plain, 1);
 	make_pattern(secret, 2);
 	/* Even with the advice to dump everything. */
 	madvise(secret, PAGE, MADV_DODUMP);
-	kill(getpid(), SIGSEGV);
-	_exit(2);
+	crash();
 }
 
 static bool core_has(unsigned int seed)
 {
 	unsigned char pattern[PATTERN];
-	int fd = open(CORE, O_RDONLY);
 	bool found = false;
-	struct stat st;
+	size_t size;
 	void *core;
 
 	make_pattern(pattern, seed);
-	if (fd < 0 || fstat(fd, &st))
-		return false;
-	core = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	core = core_map(&size);
 	if (core != MAP_FAILED) {
-		found = memmem(core, st.st_size, pattern, PATTERN);
-		munmap(core, st.st_size);
+		found = memmem(core, size, pattern, PATTERN);
+		munmap(core, size);
 	}
-	close(fd);
 	return found;
 }
 
 TEST_F_TIMEOUT(door, core_dump, 120)
 {
-	char before[128] = "";
-	FILE *f = fopen(CORE_PATTERN, "r");
 	int status;
 	pid_t pid;
 
-	ASSERT_TRUE(f && fgets(before, sizeof(before), f));
-	fclose(f);
-	ASSERT_TRUE(put(CORE_PATTERN, CORE "\n"));
+	ASSERT_TRUE(core_begin());
 	pid = fork();
 	if (!pid)
-		crash(variant);
+		crash_with_secret(variant);
 	EXPECT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_TRUE(put(CORE_PATTERN, before));
+	EXPECT_TRUE(core_end());
 	EXPECT_TRUE(WIFSIGNALED(status) && WCOREDUMP(status));
 	EXPECT_TRUE(core_has(1));
 	EXPECT_EQ(core_has(2), variant->open);

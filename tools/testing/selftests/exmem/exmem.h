@@ -455,6 +455,13 @@ static inline bool file_contains(const char *path, const char *text)
 	return found;
 }
 
+/* For tests: @call fails with @error. */
+#define EXPECT_ERROR(call, error)			\
+do {							\
+	EXPECT_EQ(call, -1);				\
+	EXPECT_EQ(errno, error);			\
+} while (0)
+
 static inline bool all_bytes(const void *p, unsigned char value, size_t size)
 {
 	const unsigned char *c = p;

@@ -7,10 +7,8 @@
 #include <errno.h>
 #include <asm/mman.h>
 
-#include "exmem.h"
+#include "poison.h"
 #include "../kselftest_harness.h"
-
-#define INJECT	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 /* Map @nr pages, and trace which pages were allocated for that. */
 static char *map_traced(int fd, long nr)
@@ -21,18 +19,6 @@ static char *map_traced(int fd, long nr)
 		return MAP_FAILED;
 	p = exmem_map(fd, nr, 0);
 	return exmem_trace_off() ? p : MAP_FAILED;
-}
-
-/* The first page of the traced allocations, or 0. */
-static unsigned long first_pfn(void)
-{
-	FILE *f = fopen(TRACING "trace", "r");
-	struct exmem_alloc alloc = {};
-
-	next_alloc(f, "", &alloc);
-	if (f)
-		fclose(f);
-	return alloc.pfn;
 }
 
 /* Was @pfn among the traced allocations? */
@@ -49,15 +35,6 @@ static bool allocated(unsigned long pfn)
 	return found;
 }
 
-/* The result of the write is about recovery, and there is nothing to recover. */
-static void poison(unsigned long pfn)
-{
-	char line[32];
-
-	snprintf(line, sizeof(line), "%#lx\n", pfn);
-	put(INJECT, line);
-}
-
 FIXTURE(poison)
 {
 	int fd;
@@ -66,12 +43,10 @@ FIXTURE(poison)
 
 FIXTURE_SETUP(poison)
 {
-	const char *missing = exmem_missing(1024);
+	const char *missing = exmem_missing(1024) ?: poison_missing();
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	if (!exmem_can_trace() || access(INJECT, W_OK))
-		SKIP(return, "needs tracefs and " INJECT);
 	self->total = exmem_total();
 	self->free = exmem_free();
 	self->poisoned = exmem_value("poisoned_pages");
