@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* guest_memfd with memory from the pool. */
+#ifndef _SELFTESTS_EXMEM_GMEM_H
+#define _SELFTESTS_EXMEM_GMEM_H
+
+#include "kvm_pfns.h"
+#include "vm.h"
+
+/* What older headers lack. */
+#ifndef KVM_CREATE_GUEST_MEMFD
+#define KVM_MEM_GUEST_MEMFD	4
+#define KVM_EXIT_MEMORY_FAULT	39
+
+struct kvm_userspace_memory_region2 {
+	__u32 slot, flags;
+	__u64 guest_phys_addr, memory_size, userspace_addr, guest_memfd_offset;
+	__u32 guest_memfd, pad1;
+	__u64 pad2[14];
+};
+
+#define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+
+struct kvm_create_guest_memfd {
+	__u64 size, flags, reserved[6];
+};
+
+#define KVM_CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+#endif /* KVM_CREATE_GUEST_MEMFD */
+
+#ifndef KVM_PRE_FAULT_MEMORY
+struct kvm_pre_fault_memory {
+	__u64 gpa, size, flags, padding[5];
+};
+
+#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#endif
+
+#ifndef GUEST_MEMFD_FLAG_MMAP
+#define GUEST_MEMFD_FLAG_MMAP		1ULL
+#define GUEST_MEMFD_FLAG_INIT_SHARED	2ULL
+#endif
+
+#ifndef GUEST_MEMFD_FLAG_EXCLUSIVE
+#define GUEST_MEMFD_FLAG_EXCLUSIVE	0x10000ULL
+#endif
+
+#define GMEM_MAPPABLE	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
+
+/* Can a guest_memfd have memory from the pool? */
+static inline bool gmem_has_exclusive(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int flags = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
+
+	close(kvm);
+	return flags > 0 && flags & GUEST_MEMFD_FLAG_EXCLUSIVE;
+}
+
+/* As exmem_missing(), for a guest_memfd. */
+static inline const char *gmem_missing(long pages)
+{
+	const char *missing = exmem_missing(pages);
+
+	if (missing)
+		return missing;
+	if (access("/dev/kvm", R_OK | W_OK))
+		return "needs /dev/kvm";
+	return gmem_has_exclusive() ? NULL : "n/a: this KVM has no exclusive guest_memfd";
+}
+
+/* A guest_memfd of @size bytes from the pool, or -1. */
+static inline int gmem_create(const struct vm *vm, size_t size, uint64_t flags)
+{
+	struct kvm_create_guest_memfd create = {
+		.size = size,
+		.flags = flags | GUEST_MEMFD_FLAG_EXCLUSIVE,
+	};
+
+	return ioctl(vm->vm, KVM_CREATE_GUEST_MEMFD, &create);
+}
+
+/* Bind @size bytes of vm->fd from @offset on to a slot at @gpa. */
+static inline int gmem_bind(struct vm *vm, int slot, uint64_t gpa, void *addr, uint64_t offset,
+			    size_t size)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = slot,
+		.flags = KVM_MEM_GUEST_MEMFD,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)addr,
+		.guest_memfd_offset = offset,
+		.guest_memfd = vm->fd,
+	};
+
+	return ioctl(vm->vm, KVM_SET_USER_MEMORY_REGION2, &region);
+}
+
+#endif /* _SELFTESTS_EXMEM_GMEM_H */
