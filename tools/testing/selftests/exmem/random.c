@@ -19,6 +19,7 @@
 
 #include "cgroup.h"
 #include "exmem.h"
+#include "gmem.h"
 #include "objects.h"
 #include "../kselftest.h"
 
@@ -35,7 +36,7 @@
 #define MAX_DEPTH	2
 #define NO_LIMIT	0x40000000L
 
-enum kind { UNUSED, DEVICE, SECRET, ANON };
+enum kind { UNUSED, DEVICE, SECRET, ANON, GUEST };
 
 /* A page is zero, except that word number tag % WORDS is the tag, if there is one. */
 struct page {
@@ -63,7 +64,8 @@ struct object {
 	bool kept;		/* the keeper holds it, too */
 	struct payer payer;
 	unsigned long base;	/* offset of its first page in the file */
-	int size;		/* of a SECRET: 0, or pages to its end */
+	int size;		/* of a SECRET: 0, or pages to its end; of a GUEST: its pages */
+	long id, vm;		/* of a GUEST, and of the VM that created it */
 	int pages;		/* allocated */
 	struct page page[OBJECT_PAGES];
 };
@@ -75,8 +77,9 @@ struct world {
 	long charged[NR_USERS][NR_GROUPS];	/* pages */
 	struct group group[NR_GROUPS];
 	long operations;
+	long ids;
 	bool done;
-	long calls[32], refused[32];
+	long calls[40], refused[40];
 	long pmds;	/* entries that were seen to map a region */
 };
 
@@ -115,6 +118,8 @@ struct process {
 	int keeper_pipe;
 	int at, nr;		/* pages that the operation affects */
 	int number;		/* the operation's index in the table */
+	struct vm vm;
+	long vm_id, bound;	/* 0, or the VM's number, and that of the guest_memfd in its slot */
 	const char *call;
 	long arg[5];
 };
@@ -127,6 +132,7 @@ static unsigned long group_ids[NR_GROUPS];
 static unsigned long seed;
 static bool alone;	/* the only worker: it knows how many pages are free */
 static bool lists_objects;
+static bool has_gmem;
 static unsigned long unit = 1;	/* pages in a page of the model */
 #define UNIT		(unit * PAGE)
 static bool moves_ranges;	/* mremap() moves several mappings at once */
@@ -346,6 +352,8 @@ static void collect(void)
 /* The number of pages that a mapping of @nr pages of an empty object allocates. */
 static int pages_to_allocate(const struct object *o, int pgoff, int nr)
 {
+	if (o->kind == GUEST)
+		return 0;
 	if (o->kind != SECRET || !o->size || pgoff + nr <= o->size)
 		return nr;
 	return pgoff < o->size ? o->size - pgoff : 0;
@@ -353,9 +361,9 @@ static int pages_to_allocate(const struct object *o, int pgoff, int nr)
 
 static int missing_pages(const struct object *o, int pgoff, int nr)
 {
-	int i, missing = 0, end = pgoff + pages_to_allocate(o, pgoff, nr);
+	int i, missing = 0;
 
-	for (i = pgoff; i < end; i++)
+	for (i = pgoff; i < pgoff + nr; i++)
 		missing += !o->page[i].here;
 	return missing;
 }
@@ -695,7 +703,11 @@ static void check_group_history(int group)
 
 static void check_line(const struct object_line *line, const struct object *o)
 {
-	if (strcmp(line->caller, o->kind == DEVICE ? "device" : "secretmem"))
+	static const char * const callers[] = {
+		[DEVICE] = "device", [SECRET] = "secretmem", [GUEST] = "kvm",
+	};
+
+	if (strcmp(line->caller, callers[o->kind]))
 		fail("caller of an object: %s", line->caller);
 	expect_value("user of an object", line->user, uid_of(o->payer.user));
 	if (has_groups())
@@ -1036,7 +1048,7 @@ struct request {
 static int model_mmap(const struct request *r)
 {
 	struct object *o = r->object;
-	int error = o->kind == ANON ? charge_error(&o->payer, r->nr) : 0;
+	int nr, error = o->kind == ANON ? charge_error(&o->payer, r->nr) : 0;
 
 	/* MAP_EXCLUSIVE allocates before it checks anything else. */
 	if (error)
@@ -1049,8 +1061,9 @@ static int model_mmap(const struct request *r)
 		return -EOPNOTSUPP;
 	if (o->readonly && r->prot & PROT_WRITE)
 		return -EACCES;
+	nr = pages_to_allocate(o, r->pgoff, r->nr);
 	if (o->kind != ANON)
-		error = charge_error(&o->payer, missing_pages(o, r->pgoff, r->nr));
+		error = charge_error(&o->payer, missing_pages(o, r->pgoff, nr));
 	/* The pages of the mappings that this one replaces are freed after the allocation. */
 	if (r->flags & MAP_FIXED)
 		unmap_cells(me.at, r->nr);
@@ -1351,7 +1364,7 @@ static int model_remove(const struct cell *c, int nr)
 		return -EFBIG;
 	if (o->kind == SECRET)
 		return -EOPNOTSUPP;
-	if (o->kind == ANON)
+	if (o->kind == ANON || o->kind == GUEST)
 		return -ENODEV;
 	free_pages(o, c->pgoff, nr);
 	return 0;
@@ -1457,8 +1470,10 @@ static int model_fallocate(struct object *o, int mode, int pgoff, int nr)
 		return -EBADF;
 	if (ends_file(o, pgoff, nr))
 		return -EFBIG;
-	if (o->kind == SECRET || mode == FALLOC_FL_ZERO_RANGE)
+	if (o->kind == SECRET || mode == FALLOC_FL_ZERO_RANGE || (o->kind == GUEST && !mode))
 		return -EOPNOTSUPP;
+	if (o->kind == GUEST && !(mode & FALLOC_FL_PUNCH_HOLE) && pgoff + nr > o->size)
+		return -EINVAL;
 	if (!(mode & FALLOC_FL_PUNCH_HOLE))
 		return model_allocate(o, pgoff, nr);
 	free_pages(o, pgoff, nr);
@@ -1501,7 +1516,7 @@ static void op_punch_hole(void)
 		nr = OBJECT_PAGES;
 	}
 	note("punch hole", o->kind, o->base, range.offset, range.length, 0);
-	if (o->kind == SECRET)
+	if (o->kind != DEVICE)
 		error = -ENOTTY;
 	else if (o->readonly)
 		error = -EBADF;
@@ -1527,6 +1542,134 @@ static void op_ftruncate(void)
 	if (!error && o->size)
 		free_pages(o, o->size, OBJECT_PAGES);
 	expect(ftruncate(fd_of(o), size), error);
+}
+
+/* A VM of this process alone. Its guest can use the objects that it has created. */
+static void begin_vm(void)
+{
+	if (me.vm_id)
+		return;
+	note("create VM", 0, 0, 0, 0, 0);
+	me.vm.mem = mmap(NULL, OBJECT_PAGES * UNIT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (me.vm.mem == MAP_FAILED || !vm_create(&me.vm))
+		fail("%s", strerror(errno));
+	me.vm_id = ++world->ids;
+}
+
+static void end_vm(void)
+{
+	if (!me.vm_id)
+		return;
+	vm_destroy(&me.vm);
+	munmap(me.vm.mem, OBJECT_PAGES * UNIT);
+	me.vm_id = 0;
+	me.bound = 0;
+}
+
+static void op_create_guest(void)
+{
+	struct object *o;
+	int i, fd, error;
+
+	if (!has_gmem)
+		return;
+	o = new_object(GUEST);
+	if (!o)
+		return op_make_room();
+	begin_vm();
+	o->size = any_length();
+	o->id = ++world->ids;
+	o->vm = me.vm_id;
+	note("create guest_memfd", o->size, 0, 0, 0, 0);
+	error = charge_error(&o->payer, o->size);
+	fd = gmem_create(&me.vm, o->size * UNIT, GMEM_MAPPABLE);
+	expect(fd, error);
+	if (!error) {
+		*fd_slot(o, false) = fd;
+		for (i = 0; i < o->size; i++)
+			alloc_page(o, i);
+	}
+	collect();
+}
+
+static struct object *any_open_guest(void)
+{
+	struct object *o = any_open_object();
+	int i;
+
+	for (i = 0; i < 8 && o && o->kind != GUEST; i++)
+		o = any_open_object();
+	return o && o->kind == GUEST ? o : NULL;
+}
+
+static void bind_guest(struct object *o)
+{
+	note("bind", fd_of(o), o->size, me.bound, 0, 0);
+	if (me.bound)
+		expect(set_slot(&me.vm, MEM_SLOT, MEM, me.vm.mem, 0, 0), 0);
+	me.vm.fd = fd_of(o);
+	expect(gmem_bind(&me.vm, MEM_SLOT, MEM, me.vm.mem, 0, o->size * UNIT), 0);
+	me.bound = o->id;
+}
+
+static void access_by_guest(struct page *page, uint64_t gpa)
+{
+	unsigned long tag = draw() ?: 1;
+	uint64_t value, old = gpa + page->tag % WORDS * 8;
+
+	note("guest", gpa, page->here, page->tag, tag, 0);
+	expect_value("exit", guest_read(&me.vm, old, &value), page->here ? KVM_EXIT_HLT : -EFAULT);
+	if (!page->here)
+		return;
+	expect_value("word", value, page->tag);
+	if (one_in(2))
+		return;
+	expect_value("exit", guest_write(&me.vm, old, 0), KVM_EXIT_HLT);
+	expect_value("exit", guest_write(&me.vm, gpa + tag % WORDS * 8, tag), KVM_EXIT_HLT);
+	page->tag = tag;
+}
+
+/* It stays in its slot, whatever becomes of it. */
+static void op_guest(void)
+{
+	struct object *o = any_open_guest();
+	int i, pgoff;
+
+	if (!o || o->vm != me.vm_id)
+		return;
+	if (me.bound != o->id || one_in(4))
+		bind_guest(o);
+	for (i = below(8); i >= 0; i--) {
+		pgoff = below(o->size);
+		access_by_guest(&o->page[pgoff], MEM + pgoff * UNIT);
+	}
+}
+
+static void op_pwrite(void)
+{
+	struct object *o = any_open_guest();
+	unsigned long zero = 0, tag = draw() ?: 1, start;
+	struct page *page;
+	int pgoff, error;
+
+	if (!o)
+		return;
+	pgoff = below(one_in(8) ? OBJECT_PAGES : o->size);
+	page = &o->page[pgoff];
+	start = pgoff * UNIT;
+	error = pgoff >= o->size ? -EFBIG : page->here ? 0 : -ENXIO;
+	note("pwrite", fd_of(o), pgoff, tag, 0, 0);
+	expect(pwrite(fd_of(o), &zero, 8, start + page->tag % WORDS * 8), error);
+	expect(pwrite(fd_of(o), &tag, 8, start + tag % WORDS * 8), error);
+	if (!error)
+		page->tag = tag;
+}
+
+/* The file of a guest_memfd keeps its pages. */
+static void op_end_vm(void)
+{
+	note("end of the VM", me.vm_id, 0, 0, 0, 0);
+	end_vm();
 }
 
 static void op_send(void)
@@ -1669,6 +1812,8 @@ static void become_child(unsigned long random)
 
 	me.depth++;
 	seed_random(random);
+	/* Only the process that has created a VM can use it. */
+	end_vm();
 	for (i = 0; i < NR_OBJECTS; i++)
 		me.hold[i].above |= me.hold[i].cells || fd_slot(&world->object[i], true);
 	for (i = 0; i < ARENA_PAGES; i++) {
@@ -1879,6 +2024,10 @@ static const struct {
 	{ "punch hole", op_punch_hole, 600 },
 	{ "fallocate", op_fallocate, 800 },
 	{ "ftruncate", op_ftruncate, 300 },
+	{ "guest_memfd", op_create_guest, 500 },
+	{ "guest", op_guest, 600 },
+	{ "pwrite", op_pwrite, 400 },
+	{ "end of the VM", op_end_vm, 20 },
 	{ "sendmsg", op_send, 200 },
 	{ "recvmsg", op_receive, 200 },
 	{ "new sockets", op_new_sockets, 20 },
@@ -2240,6 +2389,9 @@ int main(int argc, char **argv)
 	lists_objects = !access(OBJECTS, R_OK);
 	if (!lists_objects)
 		ksft_print_msg("without the list of objects in debugfs\n");
+	has_gmem = !gmem_missing(0);
+	if (!has_gmem)
+		ksft_print_msg("without guest_memfd\n");
 	alone = nr == 1;
 	moves_ranges = mremap_moves_ranges();
 	ksft_print_msg("seed %lu\n", seed);
