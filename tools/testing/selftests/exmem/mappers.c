@@ -28,7 +28,19 @@ static const char *cannot_count(void)
 	return exmem_front_missing(EXMEM_FRONT_SECRETMEM, 1);
 }
 
-TEST(mappers_are_forgotten)
+FIXTURE(mappers)
+{
+};
+
+FIXTURE_SETUP(mappers)
+{
+}
+
+FIXTURE_TEARDOWN(mappers)
+{
+}
+
+TEST_F_TIMEOUT(mappers, are_forgotten, 300)
 {
 	const char *missing = cannot_count();
 	int fd = open(EXMEM_DEV, O_RDWR);
@@ -52,7 +64,7 @@ TEST(mappers_are_forgotten)
 }
 
 /* No hole can be punched in a memfd_secret() file: it need not know its mappers. */
-TEST(memfd_secret_keeps_no_mappers)
+TEST_F_TIMEOUT(mappers, not_kept_by_memfd_secret, 300)
 {
 	int i, status, ready[2], fd = syscall(SYS_memfd_secret, 0);
 	const char *missing = cannot_count();
