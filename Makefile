@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run run-vm test test-all bench perf series kernel clean
+.PHONY: run run-vm test test-all bench bench-gmem perf series kernel clean
 
 run:
 	@lab/run
@@ -16,6 +16,10 @@ test-all:
 
 bench:
 	@lab/bench
+
+# Only the part of make bench that measures guest_memfd
+bench-gmem:
+	@lab/bench gmem
 
 perf:
 	@lab/perf

@@ -3,23 +3,27 @@
  * Benchmark the first touch of a guest's memory: what it costs the host that a guest writes a word
  * to each page. The guest does so twice. The second time only takes its own instructions, so
  * the difference is the host's part. KVM refuses some kinds of memory, so the VMM's own first
- * touch is measured, too. Not a test: it asserts no figure.
+ * touch is measured, too, and what it costs to fill the memory. Not a test: it asserts no figure.
  *
  * first_touch cost PAGES ROUNDS KIND...  ns per page: for each kind, a line for the guest and
  *                                        one for the VMM; the sum of the steps, its spread,
  *                                        and the steps: map the memory, touch it, unmap and
  *                                        close it. "refused" if KVM refuses the memory.
  *                                        Under lab/vm --icount, 1 ns is one instruction.
- * first_touch traced PAGES KIND          the steps once, with tracing enabled while they run;
- *                                        who touched, which is the VMM if KVM refuses the
- *                                        memory, and leaves of the direct map split
+ * first_touch fill PAGES ROUNDS KIND...  the same for a VMM that fills the memory: "copy" through
+ *                                        its mapping, and "pwrite". With its own instructions.
+ * first_touch traced PAGES KIND [BY]     the steps once, with tracing enabled while they run;
+ *                                        who touched, which is the guest, or the VMM if KVM
+ *                                        refuses the memory, and leaves of the direct map
+ *                                        split. BY is "copy" or "pwrite". "refused" if the
+ *                                        memory refuses pwrite().
  *
  * Kinds are exmem (the device), memfd, memfd_huge (in transparent huge pages, if shmem_enabled
- * is "advise"), memfd_secret (never from the pool) and anonymous (in transparent huge pages).
- * Needs root, /dev/kvm, and a pool for the device.
+ * is "advise"), memfd_secret (never from the pool), anonymous (in transparent huge pages),
+ * guest_memfd and gmem_exclusive (guest_memfd from the pool), which the VMM also maps.
+ * Needs root, /dev/kvm, and a pool.
  */
 #define _GNU_SOURCE
-#include <linux/kvm.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -27,6 +31,7 @@
 #include "../kselftest.h"
 #include "bench.h"
 #include "exmem.h"
+#include "guest_memfd.h"
 
 /* The guest's code, a page to try it on, and its memory. */
 #define CODE		0UL
@@ -44,7 +49,15 @@
 /* 1: mov %ecx,(%edi); add $PAGE,%edi; dec %ecx; jnz 1b; hlt */
 static const char code[] = "\x89\x0f\x81\xc7\x00\x10\x00\x00\x49\x75\xf5\xf4";
 
+/* Fill memory by pieces of this size. */
+#define PIECE		PMD
+
 enum step { MAP, TOUCH, FREE, STEPS };
+
+/* Who touches the memory, or how the VMM fills it */
+enum toucher { GUEST, VMM, COPY, PWRITE };
+
+static const char * const toucher_names[] = { "guest", "VMM", "copy", "pwrite" };
 
 struct memory {
 	size_t size;
@@ -61,6 +74,7 @@ struct vm {
 	char *low;
 };
 
+static char source[PIECE];
 static bool traced_round;
 
 static void set_tracing(bool on)
@@ -69,10 +83,28 @@ static void set_tracing(bool on)
 		die(TRACING_ON);
 }
 
-static int open_memory(const char *kind, size_t size)
+static bool is_guest_memfd(const char *kind)
+{
+	return !strcmp(kind, "guest_memfd") || !strcmp(kind, "gmem_exclusive");
+}
+
+static int create_guest_memfd(struct vm *vm, size_t size, bool exclusive)
+{
+	struct kvm_create_guest_memfd create = {
+		.size = size,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
+			 (exclusive ? GUEST_MEMFD_FLAG_EXCLUSIVE : 0),
+	};
+
+	return ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &create);
+}
+
+static int open_memory(struct vm *vm, const char *kind, size_t size)
 {
 	int fd;
 
+	if (is_guest_memfd(kind))
+		return create_guest_memfd(vm, size, !strcmp(kind, "gmem_exclusive"));
 	if (!strcmp(kind, "exmem"))
 		return exmem_front_open(EXMEM_FRONT_DEVICE, size);
 	if (!strcmp(kind, "memfd_secret"))
@@ -97,13 +129,13 @@ static void map_anonymous(struct memory *mem)
 	mem->p = (char *)(((uintptr_t)mem->mapped + PMD - 1) & ~(PMD - 1));
 }
 
-static void map_memory(struct memory *mem, const char *kind)
+static void map_memory(struct vm *vm, struct memory *mem, const char *kind)
 {
 	if (!strcmp(kind, "anonymous")) {
 		map_anonymous(mem);
 		return;
 	}
-	mem->fd = open_memory(kind, mem->size);
+	mem->fd = open_memory(vm, kind, mem->size);
 	if (mem->fd < 0)
 		die(kind);
 	mem->mapped_size = mem->size;
@@ -122,17 +154,20 @@ static void free_memory(struct memory *mem)
 		close(mem->fd);
 }
 
-static void set_slot(struct vm *vm, int slot, uint64_t gpa, void *p, size_t size)
+/* @fd is a guest_memfd, or -1. */
+static void set_slot(struct vm *vm, int slot, uint64_t gpa, void *p, size_t size, int fd)
 {
-	struct kvm_userspace_memory_region region = {
+	struct kvm_userspace_memory_region2 region = {
 		.slot = slot,
+		.flags = fd >= 0 ? KVM_MEM_GUEST_MEMFD : 0,
 		.guest_phys_addr = gpa,
 		.memory_size = size,
 		.userspace_addr = (uintptr_t)p,
+		.guest_memfd = fd,
 	};
 
-	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region))
-		die("KVM_SET_USER_MEMORY_REGION");
+	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region))
+		die("KVM_SET_USER_MEMORY_REGION2");
 }
 
 /* Protected mode without paging: addresses are physical ones. */
@@ -185,7 +220,7 @@ static void create_vm(struct vm *vm)
 	if (vm->low == MAP_FAILED)
 		die("mmap");
 	memcpy(vm->low + CODE, code, sizeof(code));
-	set_slot(vm, LOW_SLOT, 0, vm->low, LOW_SIZE);
+	set_slot(vm, LOW_SLOT, 0, vm->low, LOW_SIZE, -1);
 
 	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
 	vm->run_size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -206,42 +241,51 @@ static void destroy_vm(struct vm *vm)
 	munmap(vm->low, LOW_SIZE);
 }
 
-/* Without a VM, the VMM touches the memory. */
-static bool touch_all(struct vm *vm, struct memory *mem)
+/* Returns false if KVM refuses the memory, or the memory refuses pwrite(). */
+static bool touch_all(struct vm *vm, enum toucher by, struct memory *mem)
 {
-	size_t i;
+	size_t piece = by == VMM ? PAGE : mem->size < PIECE ? mem->size : PIECE, i;
 
-	if (vm)
+	if (by == GUEST)
 		return guest_touches(vm, MEM, mem->size / PAGE);
-	for (i = 0; i < mem->size; i += PAGE)
-		__atomic_store_n(mem->p + i, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < mem->size; i += piece) {
+		if (by == VMM)
+			__atomic_store_n(mem->p + i, 1, __ATOMIC_RELAXED);
+		else if (by == COPY)
+			memcpy(mem->p + i, source, piece);
+		else if (pwrite(mem->fd, source, piece, i) != (ssize_t)piece)
+			return false;
+	}
 	return true;
 }
 
 /*
  * Map, touch twice, and free. The VM is still there in the end, so that KVM's part in freeing the
  * memory counts. It is destroyed later: that would sleep, and the clock goes on meanwhile.
- * Returns false if KVM refuses the memory.
+ * Returns false if the memory can't be touched so.
  */
-static bool run_round(struct vm *vm, const char *kind, size_t pages, uint64_t *steps)
+static bool run_round(struct vm *vm, enum toucher by, const char *kind, size_t pages,
+		      uint64_t *steps)
 {
 	struct memory mem = { .size = pages * PAGE };
-	uint64_t start, own;
+	uint64_t start, own = 0;
 	bool ok;
 
 	set_tracing(true);
 	start = now();
-	map_memory(&mem, kind);
+	map_memory(vm, &mem, kind);
 	steps[MAP] = now() - start;
 	if (vm)
-		set_slot(vm, MEM_SLOT, MEM, mem.p, mem.size);
+		set_slot(vm, MEM_SLOT, MEM, mem.p, mem.size, is_guest_memfd(kind) ? mem.fd : -1);
 
 	start = now();
-	ok = touch_all(vm, &mem);
+	ok = touch_all(vm, by, &mem);
 	steps[TOUCH] = now() - start;
-	start = now();
-	ok = ok && touch_all(vm, &mem);
-	own = now() - start;
+	if (by == GUEST || by == VMM) {
+		start = now();
+		ok = ok && touch_all(vm, by, &mem);
+		own = now() - start;
+	}
 	steps[TOUCH] -= own < steps[TOUCH] ? own : steps[TOUCH];
 
 	start = now();
@@ -251,15 +295,15 @@ static bool run_round(struct vm *vm, const char *kind, size_t pages, uint64_t *s
 	return ok;
 }
 
-static bool measure(bool by_guest, const char *kind, size_t pages, uint64_t *steps)
+static bool measure(enum toucher by, const char *kind, size_t pages, uint64_t *steps)
 {
 	struct vm vm;
 	bool ok;
 
-	if (!by_guest)
-		return run_round(NULL, kind, pages, steps);
+	if (by != GUEST && !is_guest_memfd(kind))
+		return run_round(NULL, by, kind, pages, steps);
 	create_vm(&vm);
-	ok = run_round(&vm, kind, pages, steps);
+	ok = run_round(&vm, by, kind, pages, steps);
 	destroy_vm(&vm);
 	return ok;
 }
@@ -277,15 +321,15 @@ static void print_steps(const uint64_t *steps, double n, uint64_t min, uint64_t 
 	putchar('\n');
 }
 
-static void print_cost(bool by_guest, const char *kind, size_t pages, int rounds)
+static void print_cost(enum toucher by, const char *kind, size_t pages, int rounds)
 {
 	uint64_t steps[STEPS] = {}, round[STEPS], sum, min = UINT64_MAX, max = 0;
-	bool ok = measure(by_guest, kind, pages < WARM_UP_PAGES ? pages : WARM_UP_PAGES, round);
+	bool ok = measure(by, kind, pages < WARM_UP_PAGES ? pages : WARM_UP_PAGES, round);
 	int i, j;
 
-	printf("%-12s %6zu %-5s ", kind, pages, by_guest ? "guest" : "VMM");
+	printf("%-14s %6zu %-6s ", kind, pages, toucher_names[by]);
 	for (i = 0; ok && i < rounds; i++) {
-		ok = measure(by_guest, kind, pages, round);
+		ok = measure(by, kind, pages, round);
 		for (j = 0, sum = 0; j < STEPS; j++) {
 			steps[j] += round[j];
 			sum += round[j];
@@ -300,40 +344,56 @@ static void print_cost(bool by_guest, const char *kind, size_t pages, int rounds
 	fflush(stdout);
 }
 
-static int cost(size_t pages, int rounds, char **kinds)
+/* In two ways */
+static int cost(enum toucher one, enum toucher other, size_t pages, int rounds, char **kinds)
 {
-	printf("%-12s %6s %-5s %9s %7s %7s %7s %7s\n", "kind", "pages", "by", "ns/page",
+	printf("%-14s %6s %-6s %9s %7s %7s %7s %7s\n", "kind", "pages", "by", "ns/page",
 	       "spread%", "map", "touch", "free");
 	for (; *kinds; kinds++) {
-		print_cost(true, *kinds, pages, rounds);
-		print_cost(false, *kinds, pages, rounds);
+		print_cost(one, *kinds, pages, rounds);
+		print_cost(other, *kinds, pages, rounds);
 	}
 	return 0;
 }
 
-/* One page tells if KVM takes such memory. */
-static int traced_touch(size_t pages, const char *kind)
+static int traced_touch(enum toucher by, size_t pages, const char *kind)
 {
 	uint64_t steps[STEPS];
-	bool by_guest = measure(true, kind, 1, steps);
 	long splits = direct_map_splits();
+	bool ok;
 
 	traced_round = true;
-	measure(by_guest, kind, pages, steps);
-	printf("%s %ld\n", by_guest ? "guest" : "VMM", direct_map_splits() - splits);
+	ok = measure(by, kind, pages, steps);
+	printf("%s %ld\n", ok ? toucher_names[by] : "refused", direct_map_splits() - splits);
 	return 0;
+}
+
+/* The guest, if KVM takes such memory. One page tells. */
+static enum toucher who_touches(const char *kind)
+{
+	uint64_t steps[STEPS];
+
+	return measure(GUEST, kind, 1, steps) ? GUEST : VMM;
 }
 
 int main(int argc, char **argv)
 {
 	struct rlimit locked = { RLIM_INFINITY, RLIM_INFINITY };
+	size_t pages = argc >= 4 ? atol(argv[2]) : 0;
+	int rounds = argc >= 5 ? atoi(argv[3]) : 0;
 
 	setrlimit(RLIMIT_MEMLOCK, &locked);
 	memfd_secret_from_pool(false);
-	if (argc >= 5 && !strcmp(argv[1], "cost") && atol(argv[2]) > 0 && atoi(argv[3]) > 0)
-		return cost(atol(argv[2]), atoi(argv[3]), argv + 4);
-	if (argc == 4 && !strcmp(argv[1], "traced") && atol(argv[2]) > 0)
-		return traced_touch(atol(argv[2]), argv[3]);
-	fprintf(stderr, "usage: first_touch cost PAGES ROUNDS KIND... | traced PAGES KIND\n");
+	memset(source, 1, sizeof(source));
+	if (pages && rounds && !strcmp(argv[1], "cost"))
+		return cost(GUEST, VMM, pages, rounds, argv + 4);
+	if (pages && rounds && !strcmp(argv[1], "fill"))
+		return cost(COPY, PWRITE, pages, rounds, argv + 4);
+	if (pages && argc == 4 && !strcmp(argv[1], "traced"))
+		return traced_touch(who_touches(argv[3]), pages, argv[3]);
+	if (pages && argc == 5 && !strcmp(argv[1], "traced"))
+		return traced_touch(strcmp(argv[4], "copy") ? PWRITE : COPY, pages, argv[3]);
+	fprintf(stderr, "usage: first_touch cost|fill PAGES ROUNDS KIND... |\n"
+			"       traced PAGES KIND [BY]\n");
 	return 1;
 }

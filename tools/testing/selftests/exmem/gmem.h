@@ -3,46 +3,9 @@
 #ifndef _SELFTESTS_EXMEM_GMEM_H
 #define _SELFTESTS_EXMEM_GMEM_H
 
+#include "guest_memfd.h"
 #include "kvm_pfns.h"
 #include "vm.h"
-
-/* What older headers lack. */
-#ifndef KVM_CREATE_GUEST_MEMFD
-#define KVM_MEM_GUEST_MEMFD	4
-#define KVM_EXIT_MEMORY_FAULT	39
-
-struct kvm_userspace_memory_region2 {
-	__u32 slot, flags;
-	__u64 guest_phys_addr, memory_size, userspace_addr, guest_memfd_offset;
-	__u32 guest_memfd, pad1;
-	__u64 pad2[14];
-};
-
-#define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
-
-struct kvm_create_guest_memfd {
-	__u64 size, flags, reserved[6];
-};
-
-#define KVM_CREATE_GUEST_MEMFD _IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
-#endif /* KVM_CREATE_GUEST_MEMFD */
-
-#ifndef KVM_PRE_FAULT_MEMORY
-struct kvm_pre_fault_memory {
-	__u64 gpa, size, flags, padding[5];
-};
-
-#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
-#endif
-
-#ifndef GUEST_MEMFD_FLAG_MMAP
-#define GUEST_MEMFD_FLAG_MMAP		1ULL
-#define GUEST_MEMFD_FLAG_INIT_SHARED	2ULL
-#endif
-
-#ifndef GUEST_MEMFD_FLAG_EXCLUSIVE
-#define GUEST_MEMFD_FLAG_EXCLUSIVE	0x10000ULL
-#endif
 
 #define GMEM_MAPPABLE	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
