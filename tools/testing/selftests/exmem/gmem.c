@@ -453,10 +453,12 @@ TEST_F(gmem, write_at_the_end)
 	EXPECT_EQ(pwrite(vm->fd, data, 0, MEM_SIZE), 0);
 	EXPECT_EQ(pwrite(vm->fd, data, sizeof(data), MEM_SIZE - PAGE - 9), PAGE + 9);
 	EXPECT_TRUE(guest_finds(vm, MEM_SIZE - PAGE - 9, data, PAGE + 9));
-	ASSERT_EQ(fcntl(vm->fd, F_SETFL, O_APPEND), 0);
-	EXPECT_ERROR(pwrite(vm->fd, "x", 1, 0), EFBIG);
-	EXPECT_ERROR(write(vm->fd, "x", 1), EFBIG);
 	EXPECT_GUEST_SEES(MEM, 0);
+	/* Nothing is appended, and no file grows. */
+	ASSERT_EQ(fcntl(vm->fd, F_SETFL, O_APPEND), 0);
+	ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &(struct rlimit) { PAGE, RLIM_INFINITY }), 0);
+	EXPECT_EQ(pwrite(vm->fd, "x", 1, PAGE), 1);
+	EXPECT_GUEST_SEES(MEM + PAGE, 'x');
 	EXPECT_EQ(used(), MEM_PAGES);
 }
 
@@ -704,6 +706,50 @@ TEST_F_TIMEOUT(gmem, hole_under_a_running_guest, 300)
 	}
 }
 
+struct reader {
+	struct vm *vm;
+	bool stop;
+	long read, failed;
+};
+
+static void *read_second_page(void *arg)
+{
+	struct reader *r = arg;
+	uint64_t value;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		r->failed += guest_read(r->vm, MEM + PAGE, &value) != KVM_EXIT_HLT;
+		__atomic_add_fetch(&r->read, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* A fault beside the hole must not map all of the region again. */
+TEST_F_TIMEOUT(gmem, hole_beside_a_running_guest, 300)
+{
+	struct vm *vm = &self->vm;
+	struct reader reader;
+	pthread_t thread;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		reader = (struct reader) { .vm = vm };
+		ASSERT_EQ(pthread_create(&thread, NULL, read_second_page, &reader), 0);
+		while (!__atomic_load_n(&reader.read, __ATOMIC_RELAXED))
+			sched_yield();
+		EXPECT_EQ(number_in(PAGES_2M), 1);
+		EXPECT_EQ(punch(vm->fd, 0, 1), 0);
+		__atomic_store_n(&reader.stop, true, __ATOMIC_RELAXED);
+		ASSERT_EQ(pthread_join(thread, NULL), 0);
+		EXPECT_EQ(reader.failed, 0);
+		EXPECT_EQ(number_in(PAGES_2M), 0);
+		EXPECT_HOLE(MEM);
+		/* A whole region again */
+		ASSERT_EQ(punch(vm->fd, 0, REGION_PAGES), 0);
+		ASSERT_EQ(fill(vm->fd, 0, REGION_PAGES), 0);
+	}
+}
+
 struct writer {
 	int fd;
 	bool stop;
@@ -822,6 +868,26 @@ TEST_F(gmem, large_pages)
 		EXPECT_EQ(memcmp(at(vm, GPA(BUFFER_PAGE)), "pages", 5), 0);
 	}
 	EXPECT_EQ(used(), MEM_PAGES);
+}
+
+/* Without nested paging, KVM must not map more than a page of the guest's. */
+TEST_F(gmem, small_pages_of_the_guest)
+{
+	struct vm *vm = &self->vm;
+	uint64_t *table = at(vm, GPA(BUFFER_PAGE)), mark;
+	long i, last = REGION_PAGES - 1;
+
+	for (i = 0; i <= last; i++) {
+		mark = MARK + i;
+		ASSERT_EQ(pwrite(vm->fd, &mark, sizeof(mark), i * PAGE), sizeof(mark));
+		table[last - i] = (MEM + i * PAGE) | 7;
+	}
+	((uint64_t *)at(vm, GPA(PAGE_TABLES_PAGE + 2)))[1] = GPA(BUFFER_PAGE) | 7;
+	ASSERT_TRUE(set_long_mode(vm, GPA(PAGE_TABLES_PAGE)));
+	for (i = 0; i <= last; i++)
+		EXPECT_GUEST_SEES(MEM + i * PAGE, MARK + last - i);
+	EXPECT_EQ(guest_write(vm, MEM, 1), KVM_EXIT_HLT);
+	EXPECT_GUEST_SEES(MEM + PAGE, MARK + last - 1);
 }
 
 /* A region that is not whole any more is mapped page by page. */
