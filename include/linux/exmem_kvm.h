@@ -23,7 +23,7 @@ void exmem_gmem_show_fdinfo(struct seq_file *m, struct file *file);
 ssize_t exmem_gmem_write_iter(struct kiocb *iocb, struct iov_iter *from);
 
 /**
- * exmem_is_gmem - does a guest_memfd have its memory from the pool?
+ * exmem_is_gmem - is the memory of a guest_memfd from the pool?
  * @inode: inode of any guest_memfd
  *
  * Context: Any context.
@@ -73,11 +73,11 @@ static inline void exmem_gmem_destroy(struct inode *inode)
 }
 
 /**
- * exmem_gmem_fmode - the mode of a guest_memfd besides read and write
+ * exmem_gmem_fmode - f_mode of a guest_memfd, besides read and write
  * @inode: its inode
  *
  * Context: Any context.
- * Return: flags for f_mode: what pwrite() and write() need.
+ * Return: the flags of f_mode that write() and pwrite() need.
  */
 static inline fmode_t exmem_gmem_fmode(const struct inode *inode)
 {
@@ -90,7 +90,7 @@ static inline fmode_t exmem_gmem_fmode(const struct inode *inode)
  * @start: first page of the hole; set to the first page of its region
  * @end: the page after the hole; set to the page after its last region
  *
- * A fault outside of the hole may be about to map all of a region that the hole is in.
+ * A fault beside the hole may be about to map a whole region that overlaps the hole.
  *
  * Context: Any context.
  */
@@ -108,7 +108,8 @@ static inline void exmem_gmem_round(const struct inode *inode, pgoff_t *start, p
  * @offset: offset of the range in bytes, aligned to a page
  * @len: length of the range in bytes, aligned to a page
  *
- * Context: Process context, while the range of exmem_gmem_round() is invalid.
+ * Context: Process context, between the start and the end of KVM's invalidation of the
+ * range of exmem_gmem_round().
  * Return: As __exmem_gmem_punch_hole().
  */
 static inline int exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)

@@ -2,13 +2,13 @@
 /*
  * Exclusive memory: guest_memfd with memory from the pool.
  *
- * The inode of a guest_memfd owns a memory object, through a file that no process has a
- * descriptor of. All pages are allocated when the guest_memfd is created, so that a guest
- * never exits for lack of memory. Nothing but write() and the guest can reach them, unless
- * the creator has asked for a guest_memfd that can be mapped.
+ * The inode of a guest_memfd owns a memory object, through a file without a descriptor. All
+ * pages are allocated when the guest_memfd is created, so that a guest never exits for lack
+ * of memory. Only the guest and write() can reach them, unless the creator has asked for a
+ * guest_memfd that can be mapped.
  *
- * KVM invalidates its page tables before pages are freed. It looks pages up without a
- * reference, and looks again if it has been told to invalidate them meanwhile.
+ * KVM looks up a page without a reference to it. Before pages are freed, KVM invalidates its
+ * page tables, and a vCPU that has looked up a page meanwhile looks again.
  */
 #include <linux/err.h>
 #include <linux/exmem_kvm.h>
@@ -46,10 +46,10 @@ static struct exmem_front exmem_gmem_front __ro_after_init = {
 };
 
 /**
- * __exmem_gmem_enabled - can a guest_memfd have its memory from the pool?
+ * __exmem_gmem_enabled - can the memory of a guest_memfd be from the pool?
  *
  * Context: Any context.
- * Return: true if there is a pool, and the administrator has not disabled this.
+ * Return: true if there is a pool, and vm.exmem_kvm is not 0.
  */
 bool __exmem_gmem_enabled(void)
 {
@@ -87,7 +87,7 @@ EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_create);
  * __exmem_gmem_destroy - free the memory of a guest_memfd
  * @inode: its inode
  *
- * Memory that is still mapped by a process is freed when it is unmapped.
+ * No process maps the memory any more: each mapping has a reference to the guest_memfd.
  *
  * Context: ->destroy_inode(): no guest can reach the memory any more.
  */
@@ -119,7 +119,7 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
  * @offset: offset of the range in bytes, aligned to a page
  * @len: length of the range in bytes, aligned to a page
  *
- * Mappings of the range are removed. The pages are free when the task returns to user mode.
+ * The pages are unmapped now, and free when the task returns to user mode.
  *
  * Context: Process context, between the start and the end of KVM's invalidation. May sleep.
  * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
@@ -179,10 +179,10 @@ static const struct vm_operations_struct exmem_gmem_vm_ops = {
  * @file: the guest_memfd
  * @vma: the mapping
  *
- * Pages are mapped by the first access, which raises SIGBUS in a hole.
+ * The first access to a page maps it. An access to a hole raises SIGBUS.
  *
  * Context: ->mmap(), mmap_lock held for writing.
- * Return: 0, or -EINVAL for a private mapping.
+ * Return: 0, -EINVAL for a private mapping, or -EPERM for an executable one.
  */
 int exmem_gmem_mmap(struct file *file, struct vm_area_struct *vma)
 {
@@ -194,7 +194,7 @@ int exmem_gmem_mmap(struct file *file, struct vm_area_struct *vma)
 	vma->vm_ops = &exmem_gmem_vm_ops;
 	/* The VM keeps its memory as long as this is mapped, even if the descriptor is closed. */
 	vma->vm_private_data = get_file(file);
-	/* A hole is removed from all mappings of the object's file. */
+	/* Punching a hole unmaps the pages from the mappings of the object's file only. */
 	vma_set_file(vma, object);
 	return 0;
 }
@@ -219,8 +219,8 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_show_fdinfo);
  * @iocb: the file, any guest_memfd, and the position
  * @from: the data
  *
- * The kernel has a mapping of the page that it writes to, on one CPU, and makes no copy. The
- * size never changes, so RLIMIT_FSIZE and O_APPEND mean nothing here.
+ * The kernel maps the page only while it writes to it, on one CPU, and makes no other copy
+ * of the data. The size never changes, so RLIMIT_FSIZE and O_APPEND have no effect.
  *
  * Context: ->write_iter(). May sleep.
  * Return: number of bytes written; -EINVAL if the memory is not from the pool, -EFBIG at the

@@ -2,11 +2,11 @@
 /*
  * Exclusive memory: the memory object, a file that owns pages.
  *
- * mmap() or fallocate() allocates the pages. They are freed with the last reference to the
- * file (each mapping holds one), or earlier: when a hole is punched, the object is truncated,
- * or a mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long time, so their extents
- * are first detached from the object, and freed once neither mmap_lock nor the object's
- * lock is held.
+ * mmap(), fallocate() or KVM_CREATE_GUEST_MEMFD allocates the pages. They are freed with the
+ * last reference to the file (each mapping holds one), or earlier: when a hole is punched, the
+ * object is truncated, or a mapping with MAP_EXCLUSIVE is removed. Clearing them takes a long
+ * time, so their extents are first detached from the object, and freed once neither mmap_lock
+ * nor the object's lock is held.
  */
 #include <linux/exmem.h>
 #include <linux/fs.h>
@@ -649,11 +649,11 @@ static int exmem_pfn_order(struct page *page, unsigned long gfn, bool whole_regi
  * @offset: offset of the page
  * @gfn: guest frame number that maps it
  * @pfn: filled in with its page frame number
- * @max_order: filled in with PMD_ORDER if the region of the page can be mapped as a whole,
- *	so that @gfn maps @offset, or else with 0
+ * @max_order: filled in with PMD_ORDER if one leaf can map the whole region, with the page
+ *	at @gfn; otherwise with 0
  *
- * A hole may be punched in the region at once. The caller looks again if any page of the
- * region has been invalidated meanwhile.
+ * A hole may be punched in the region as soon as this returns. The caller has to look again
+ * if any page of the region has been invalidated meanwhile.
  *
  * Context: Process context. May sleep.
  * Return: 0, -EFAULT in a hole, -EHWPOISON if the page is poisoned, -EINTR after a signal.
@@ -910,8 +910,8 @@ int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned lon
  * @first: offset of the first page
  * @last: offset of the last page
  *
- * Clearing the pages takes a long time, which nobody has to wait for: they are free when the
- * task returns to user mode.
+ * Clearing the pages takes a long time, and others may wait for these locks. So the pages are
+ * cleared and freed when the task returns to user mode.
  *
  * Context: Process context of a user task, mmap_lock not held. May sleep.
  * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.

@@ -274,7 +274,7 @@ void exmem_disable_pcps(const nodemask_t *nodes)
 {
 	int nid;
 
-	/* A node at a time: each of these is atomic. */
+	/* Readers take no lock: node_set() is atomic, a copy of the mask is not. */
 	for_each_node_mask(nid, *nodes)
 		node_set(nid, exmem_uncached_nodes);
 	exmem_drain_pcps(nodes);

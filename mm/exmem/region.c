@@ -686,7 +686,7 @@ static void __init exmem_report_progress(void)
 {
 	unsigned long last = READ_ONCE(exmem_last_report);
 
-	/* Other threads do the same: one of them reports. */
+	/* Several threads may get here at the same time: only one of them reports. */
 	if (time_before(jiffies, last + EXMEM_REPORT_INTERVAL) ||
 	    cmpxchg(&exmem_last_report, last, jiffies) != last)
 		return;

@@ -23,14 +23,14 @@
 #define PAGE		4096UL
 #define PAGE_TABLES	"/sys/kernel/debug/page_tables/kernel"
 
-/* A byte of this program's data, a word, and the number of words */
+/* This program's own data: a byte of it, a word, and the number of words */
 #define WITNESS		0x77
 #define WITNESS_WORD	0x7777777777777777ULL
 #define WITNESS_WORDS	512
 
 #define DEBUGGED	0x10
 
-/* What a search in ordinary memory finds. */
+/* Data in ordinary memory, which the searches must find. */
 static char witness[WITNESS_WORDS * sizeof(uint64_t)];
 static int failures;
 
@@ -131,7 +131,7 @@ static long small_pages(void)
 }
 
 /*
- * A debugger reads a word of the process @pid, in each way that there is. Two of them ignore the
+ * Three ways for a debugger to read a word of the process @pid. Two of them ignore the
  * protection of the reserved addresses, and get zeroes.
  */
 
@@ -181,7 +181,7 @@ static void debug(pid_t pid, char *at)
 
 static pid_t start_child(void)
 {
-	/* Or the child prints what is left in the buffer, too. */
+	/* Otherwise the child prints the contents of the buffer, too. */
 	fflush(stdout);
 	return checked(fork(), "fork");
 }
@@ -194,7 +194,7 @@ static int debugger_reads(char *at)
 
 	if (!pid)
 		debug(parent, at);
-	/* Yama lets a child attach only if it is told to. Without Yama, this fails. */
+	/* Yama lets the child attach only after this call. Without Yama, the call fails. */
 	prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	checked(waitpid(pid, &status, 0), "waitpid");
 	if (!WIFEXITED(status) || WEXITSTATUS(status) < DEBUGGED)
@@ -202,7 +202,7 @@ static int debugger_reads(char *at)
 	return WEXITSTATUS(status) - DEBUGGED;
 }
 
-/* How often a file has the 64-bit word that is the complement of @complement. */
+/* The number of 64-bit words in a file that are the complement of @complement. */
 static long words_in(int dir, const char *name, uint64_t complement)
 {
 	FILE *f = fdopen(checked(openat(dir, name, O_RDONLY | O_CLOEXEC), name), "r");

@@ -6,9 +6,9 @@
  *
  * usage: tiny-vmm [MIB]
  *
- * Such a guest must not need KVM to access its memory: no emulated instructions, no kvmclock.
- * This one writes to I/O ports, which KVM does not emulate. It does not even halt: on a CPU
- * without "nrip_save", KVM reads the HLT instruction to skip it.
+ * KVM cannot access the memory of such a guest, so it cannot emulate instructions, and there is
+ * no kvmclock. The guest writes to I/O ports, for which KVM needs no emulation. It does not even
+ * halt: on a CPU without "nrip_save", KVM reads the HLT instruction to skip it.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -27,7 +27,7 @@
 
 #include "tiny-vmm-search.h"
 
-/* What <linux/kvm.h> of an older system lacks. */
+/* Definitions that an older <linux/kvm.h> lacks. */
 #ifndef KVM_CREATE_GUEST_MEMFD
 struct kvm_userspace_memory_region2 {
 	__u32 slot;
@@ -95,7 +95,7 @@ struct vm {
 	char *reserved;		/* no memory is here */
 };
 
-/* The guest computes its secret from this, the complement. Nobody else has the secret. */
+/* The complement of the secret, which only the guest computes. */
 static uint32_t not_secret;
 
 #define checked_ioctl(fd, request, arg)	checked(ioctl(fd, request, arg), #request)
@@ -254,7 +254,7 @@ static void run(struct vm *vm)
 	}
 }
 
-/* Until the program ends: closing the last descriptor of the VM frees its memory. */
+/* Closes nothing: the memory is freed with its last descriptor, when the program ends. */
 static void show(struct vm *vm, size_t size)
 {
 	long split = splits(), small = small_pages();
@@ -271,7 +271,7 @@ static void show(struct vm *vm, size_t size)
 	if (small == -1)
 		printf("[skip] " PAGE_TABLES ": needs root and CONFIG_PTDUMP_DEBUGFS\n");
 	else
-		expect("KiB of it mapped by small pages since then", small_pages() - small, 0);
+		expect("KiB of it newly mapped by small pages", small_pages() - small, 0);
 }
 
 int main(int argc, char **argv)
@@ -289,7 +289,7 @@ int main(int argc, char **argv)
 	check_kvm(&vm);
 	show(&vm, mib << 20);
 	if (failures)
-		errx(EXIT_FAILURE, "something is not as it should be, see above");
+		errx(EXIT_FAILURE, "a check has failed, see above");
 	printf("none of this has found the guest's memory\n");
 	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory on x86: take memory out of the direct map, and clear and write pages
- * that have no mapping.
+ * Exclusive memory on x86: take memory out of the direct map, and clear pages without a
+ * mapping, and write to them.
  */
 #include <linux/cache.h>
 #include <linux/exmem_arch.h>
@@ -260,8 +260,8 @@ void exmem_arch_clear(struct page *page, unsigned long nr)
  * This CPU's window maps the page meanwhile, as in exmem_arch_clear(). User memory is not
  * faulted in.
  *
- * Context: Process context. Preemption is off.
- * Return: number of bytes that were copied: fewer than @bytes if the rest is not present.
+ * Context: Process context. Preemption is off while it copies.
+ * Return: number of bytes copied; fewer than @bytes if the rest of the data is not present.
  */
 size_t exmem_arch_copy_from_iter(struct page *page, size_t offset, size_t bytes,
 				 struct iov_iter *from)

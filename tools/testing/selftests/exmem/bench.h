@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What programs that measure time share. */
+/* Functions that programs need to measure time. */
 #ifndef _SELFTESTS_EXMEM_BENCH_H
 #define _SELFTESTS_EXMEM_BENCH_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fault injection: whichever allocation inside open(), mmap(), mremap(), ftruncate(), fallocate(),
- * posix_fadvise() or a page fault fails, it fails cleanly and leaves nothing behind.
+ * Fault injection: if any allocation inside open(), mmap(), mremap(), ftruncate(), fallocate(),
+ * posix_fadvise() or a page fault fails, the call or the fault fails and leaves nothing behind.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -179,7 +179,7 @@ TEST_F_TIMEOUT(faults, mremap_exclusive, 300)
 	char *p, *q;
 
 	for (i = 1; i < MAX_NTH && !left; i++) {
-		/* Keep the other mapping away from here. */
+		/* The next mapping must not be placed here. */
 		ASSERT_EQ(mmap(to, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			       -1, 0), to);
 		p = exmem_front_map(EXMEM_FRONT_MMAP, -1, NULL, 10 * PAGE, PROT_READ);
@@ -262,7 +262,7 @@ static int by_fadvise(int fd)
 	return errno ? -1 : 0;
 }
 
-/* Have holes at the beginning, the middle, and the end all pages, or none? */
+/* Are the holes at the beginning, the middle and the end all filled, or all empty? */
 static bool holes_filled(char *p, bool filled)
 {
 	static const int pages[] = { 0, 700, OBJECT_PAGES - 1 };
@@ -350,8 +350,8 @@ TEST_F_TIMEOUT(faults, punch_hole, 300)
 }
 
 /*
- * After a page of a region was replaced, PTEs have to map the others, too. If the kernel itself
- * writes to one, it gives up when it can't allocate a page table. It tries a user's access again.
+ * After a page of a region was replaced, PTEs have to map the others, too. If the kernel can't
+ * allocate a page table, its own write to a page fails, but it retries a user's access.
  */
 TEST_F_TIMEOUT(faults, page_fault, 300)
 {

@@ -11,7 +11,7 @@
  *                                        close it. "refused" if KVM refuses the memory.
  *                                        Under lab/vm --icount, 1 ns is one instruction.
  * first_touch fill PAGES ROUNDS KIND...  the same for a VMM that fills the memory: "copy" through
- *                                        its mapping, and "pwrite". With its own instructions.
+ *                                        its mapping, and "pwrite". Includes the copying.
  * first_touch traced PAGES KIND [BY]     the steps once, with tracing enabled while they run;
  *                                        who touched, which is the guest, or the VMM if KVM
  *                                        refuses the memory, and leaves of the direct map
@@ -262,7 +262,7 @@ static bool touch_all(struct vm *vm, enum toucher by, struct memory *mem)
 /*
  * Map, touch twice, and free. The VM is still there in the end, so that KVM's part in freeing the
  * memory counts. It is destroyed later: that would sleep, and the clock goes on meanwhile.
- * Returns false if the memory can't be touched so.
+ * Returns false if touch_all() does.
  */
 static bool run_round(struct vm *vm, enum toucher by, const char *kind, size_t pages,
 		      uint64_t *steps)
@@ -344,7 +344,7 @@ static void print_cost(enum toucher by, const char *kind, size_t pages, int roun
 	fflush(stdout);
 }
 
-/* In two ways */
+/* Measure each kind of memory with two touchers. */
 static int cost(enum toucher one, enum toucher other, size_t pages, int rounds, char **kinds)
 {
 	printf("%-14s %6s %-6s %9s %7s %7s %7s %7s\n", "kind", "pages", "by", "ns/page",
@@ -368,7 +368,7 @@ static int traced_touch(enum toucher by, size_t pages, const char *kind)
 	return 0;
 }
 
-/* The guest, if KVM takes such memory. One page tells. */
+/* GUEST if KVM maps such memory, otherwise VMM. Trying one page is enough. */
 static enum toucher who_touches(const char *kind)
 {
 	uint64_t steps[STEPS];

@@ -103,7 +103,7 @@ do {										\
 	EXPECT_EXIT(guest_write(vm, _addr, MARK), EFAULT, _addr);		\
 } while (0)
 
-/* Without it, KVM reads the guest's page tables. */
+/* Without nested paging, KVM reads the guest's page tables. */
 static bool nested_paging(void)
 {
 	char value = 'N';
@@ -256,7 +256,7 @@ TEST_F(gmem, bound_once)
 
 #define SW_PROTECTED_VM	1
 
-/* The hardware protects their memory, or would. */
+/* A software-protected VM stands for VMs whose memory the hardware protects. */
 TEST_F(gmem, not_for_private_memory)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -496,7 +496,7 @@ TEST_F(gmem, write_of_bad_data)
 	EXPECT_TRUE(guest_finds(vm, 33 + PAGE, zeroes, PAGE));
 }
 
-/* Memory that the kernel can't pin, and maps no more than the destination. */
+/* The source is like the destination: the kernel can't pin it, and has no mapping of it. */
 TEST_F(gmem, write_of_exclusive_memory)
 {
 	struct vm *vm = &self->vm;
@@ -605,7 +605,7 @@ TEST_F(gmem, guest_to_guest)
 	EXPECT_TRUE(guest_finds(vm, 10 * PAGE + 3, data, sizeof(data)));
 }
 
-/* The guest's page tables and code are there, too. It ends where nothing is. */
+/* The guest_memfd also has the guest's page tables and code. The guest ends at a hole. */
 TEST_F(gmem, nothing_but_its_memory)
 {
 	const uint64_t tables = 16 * PAGE, code = 20 * PAGE, data = 21 * PAGE, hole = 22 * PAGE;
@@ -675,7 +675,7 @@ TEST_F(gmem, fallocate)
 	EXPECT_EQ(punch(vm->fd, 0, MEM_PAGES), 0);
 	EXPECT_EQ(used(), 0);
 
-	/* All that is missing, or nothing. */
+	/* fallocate() fills all holes, or none. */
 	EXPECT_EQ(fill(vm->fd, 7, 1), 0);
 	fd = gmem_create(vm, (self->usable - 6) * PAGE, variant->flags);
 	ASSERT_GE(fd, 0);
@@ -885,7 +885,7 @@ TEST_F(gmem, large_pages)
 	EXPECT_EQ(used(), MEM_PAGES);
 }
 
-/* Without nested paging, KVM must not map more than a page of the guest's. */
+/* Without nested paging, KVM's leaves must not be larger than those of the guest. */
 TEST_F(gmem, small_pages_of_the_guest)
 {
 	struct vm *vm = &self->vm;
@@ -1027,7 +1027,7 @@ TEST_F(mapped, guest_and_vmm_see_the_same)
 	munmap(q, PAGE);
 }
 
-/* KVM uses these addresses as any others. */
+/* The slot has the address of the mapping. */
 TEST_F(mapped, bound_with_its_address)
 {
 	struct vm *vm = &self->vm;
@@ -1058,7 +1058,7 @@ TEST_F(mapped, refused)
 	munmap(p, 2 * PAGE);
 }
 
-/* Only what the guest shares can be accessed, and without INIT_SHARED this is nothing. */
+/* The VMM can access shared memory only. Without INIT_SHARED, none is shared. */
 TEST_F(mapped, not_shared)
 {
 	struct vm *vm = &self->vm;
@@ -1200,8 +1200,8 @@ TEST_F(mapped, doors)
 }
 
 /*
- * What to search for: words that each follow from the one before, so that the searcher has no copy.
- * One chain is in the guest's ordinary memory, to show that it can be found.
+ * The secret is a chain of words: each follows from the one before, so the searcher needs no copy.
+ * Another chain is in the guest's ordinary memory, to show that the searches find it.
  */
 #define CHAIN_FACTOR	0x5851f42d4c957f2dUL
 #define ORDINARY_STEP	0x14057b7ef767814fUL
@@ -1377,7 +1377,7 @@ FIXTURE_SETUP(secret)
 	if (!missing && access("/proc/kcore", R_OK))
 		missing = "needs /proc/kcore";
 	if (!missing && sysconf(_SC_PHYS_PAGES) > MAX_PAGES)
-		missing = "needs a machine with less than 2 GiB: to search more takes minutes";
+		missing = "needs a machine with at most 2 GiB: searching more takes minutes";
 	if (missing)
 		SKIP(return, "%s", missing);
 	self->usable = exmem_usable();
@@ -1394,8 +1394,8 @@ FIXTURE_TEARDOWN(secret)
 }
 
 /*
- * Nobody has a copy of what the guest has written, while it is alive or later. To search all
- * memory takes long, so it is done once, when one VMM is gone and two are not.
+ * There is no copy of the guest's secret, neither while the guest exists nor later. Searching all
+ * memory takes long, so the test does it once, when one VMM is gone and two are not.
  */
 TEST_F_TIMEOUT(secret, no_copy, 900)
 {

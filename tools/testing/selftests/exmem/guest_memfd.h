@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What <linux/kvm.h> of an older system lacks. */
+/* Definitions that an older <linux/kvm.h> lacks. */
 #ifndef _SELFTESTS_EXMEM_GUEST_MEMFD_H
 #define _SELFTESTS_EXMEM_GUEST_MEMFD_H
 

@@ -816,7 +816,7 @@ static long leaves(struct vm *vm, const char *size)
 	return number_in(path);
 }
 
-/* A mark in each page of the first region, of which the guest counts up the first word. */
+/* The mark of a page in the first region: its second word. The guest may count in the first. */
 static uint64_t *mark_in(struct vm *vm, long page)
 {
 	return (uint64_t *)(vm->mem + page * PAGE + 8);
@@ -828,7 +828,7 @@ static void mark_pages(struct vm *vm)
 		*mark_in(vm, i) = MARK + i;
 }
 
-/* Has each page its mark, and page @new none? */
+/* Does each page have its mark, except page @new, which has none? */
 static bool marked_but(struct vm *vm, long new)
 {
 	for (long i = 0; i < REGION_PAGES; i++)
@@ -881,7 +881,7 @@ TEST_F_TIMEOUT(regions, page_taken_away_from_running_guest, 300)
 	mark_pages(vm);
 	ASSERT_TRUE(prepare_count(vm, MEM + page * PAGE));
 	for (i = 0; i < 3; i++) {
-		/* From the second time on, the guest repeats what it could not do before. */
+		/* From the second round on, the guest repeats the write that failed. */
 		ASSERT_EQ(pthread_create(&thread, NULL, resume, vm), 0);
 		wait_for_count(vm, page);
 		EXPECT_EQ(leaves(vm, "2m"), i ? 0 : 1);
@@ -971,7 +971,7 @@ TEST_F(regions, dirty_log_with_replaced_page)
 /* Two threads: the guest writes to a page, while a hole is punched in the same region. */
 struct neighbour {
 	struct vm *vm;
-	int writes, holes;	/* regions, of those that have begun, and of those that are done */
+	int writes, holes;	/* writes that have begun, and holes that are done */
 	int punched;
 	long took;		/* the last write, in ns */
 	long delay;		/* from a write to the next hole; negative if that comes first */
@@ -1010,8 +1010,8 @@ static void *punch_next_to_writes(void *arg)
 /*
  * The guest writes to each region for the first time. Returns the number of failures.
  *
- * Each hole should be punched when KVM has just had the region mapped in the VMM. If this was too
- * late, the page is not mapped any more. If it was too early, a PTE maps it.
+ * Each hole should be punched just after KVM has had the region mapped in the VMM. If the hole
+ * comes too late, it unmaps the page. If it comes too early, a PTE maps the page afterwards.
  */
 static int write_to_regions(struct neighbour *n)
 {
@@ -1044,8 +1044,8 @@ static bool renew_regions(struct vm *vm)
 }
 
 /*
- * Punching a hole removes the whole PMD from the VMM's page table. KVM may have just made it
- * map a page that is still there.
+ * Punching a hole removes the whole PMD from the VMM's page table. KVM may just have had it
+ * inserted, to look up another page of the region.
  */
 TEST_F_TIMEOUT(regions, hole_next_to_page_that_faults, 300)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Marking pages as memory_failure() does. Each costs the pool a page until the next boot. */
+/* Poison pages by memory_failure(). The pool loses each of them until the next boot. */
 #ifndef _SELFTESTS_EXMEM_POISON_H
 #define _SELFTESTS_EXMEM_POISON_H
 

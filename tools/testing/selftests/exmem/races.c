@@ -295,7 +295,7 @@ static void *race_fork_regions(void *unused)
 	return NULL;
 }
 
-/* A region that others have freed is zero, and then has what its new owner writes. */
+/* A region that others have freed is zero. Then it has only the data of its new owner. */
 static void *race_own_region(void *unused)
 {
 	while (!stopped()) {

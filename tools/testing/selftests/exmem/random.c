@@ -1544,7 +1544,7 @@ static void op_ftruncate(void)
 	expect(ftruncate(fd_of(o), size), error);
 }
 
-/* A VM of this process alone. Its guest can use the objects that it has created. */
+/* Only this process has the VM. The guest can use only guest_memfds created with this VM. */
 static void begin_vm(void)
 {
 	if (me.vm_id)
@@ -1629,7 +1629,7 @@ static void access_by_guest(struct page *page, uint64_t gpa)
 	page->tag = tag;
 }
 
-/* It stays in its slot, whatever becomes of it. */
+/* The object stays bound to the slot, whatever happens to its pages. */
 static void op_guest(void)
 {
 	struct object *o = any_open_guest();
