@@ -122,7 +122,7 @@ EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
  * The pages are unmapped now, and free when the task returns to user mode.
  *
  * Context: Process context, between the start and the end of KVM's invalidation. May sleep.
- * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ * Return: 0; or, with nothing changed, -ENOMEM, or -EINTR if the task is being killed.
  */
 int __exmem_gmem_punch_hole(struct inode *inode, loff_t offset, loff_t len)
 {

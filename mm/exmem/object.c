@@ -891,7 +891,7 @@ static int exmem_detach_hole(struct exmem_object *obj, unsigned long first, unsi
  * Mappings of the range stay; an access to them raises SIGBUS until the hole is filled.
  *
  * Context: Process context, mmap_lock not held. May sleep.
- * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ * Return: 0; or, with nothing changed, -ENOMEM, or -EINTR if the task is being killed.
  */
 int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned long last)
 {
@@ -914,7 +914,7 @@ int exmem_object_punch_hole(struct file *file, unsigned long first, unsigned lon
  * cleared and freed when the task returns to user mode.
  *
  * Context: Process context of a user task, mmap_lock not held. May sleep.
- * Return: 0; or -ENOMEM, -EINTR if the task is being killed, with nothing changed.
+ * Return: 0; or, with nothing changed, -ENOMEM, or -EINTR if the task is being killed.
  */
 int exmem_object_punch_hole_later(struct file *file, unsigned long first, unsigned long last)
 {
