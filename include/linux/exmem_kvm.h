@@ -98,8 +98,8 @@ static inline void exmem_gmem_round(const struct inode *inode, pgoff_t *start, p
 {
 	if (!exmem_is_gmem(inode))
 		return;
-	*start = ALIGN_DOWN(*start, PTRS_PER_PMD);
-	*end = ALIGN(*end, PTRS_PER_PMD);
+	*start = ALIGN_DOWN(*start, PMD_SIZE / PAGE_SIZE);
+	*end = ALIGN(*end, PMD_SIZE / PAGE_SIZE);
 }
 
 /**

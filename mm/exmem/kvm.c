@@ -108,8 +108,14 @@ EXPORT_SYMBOL_FOR_KVM(__exmem_gmem_destroy);
  */
 int exmem_gmem_alloc(struct inode *inode, loff_t offset, loff_t len)
 {
-	return exmem_object_alloc(inode->i_private, offset >> PAGE_SHIFT,
-				  (offset + len - 1) >> PAGE_SHIFT);
+	int ret;
+
+	/* Punching a hole waits here, before it lets faults in the range wait for its end. */
+	filemap_invalidate_lock_shared(inode->i_mapping);
+	ret = exmem_object_alloc(inode->i_private, offset >> PAGE_SHIFT,
+				 (offset + len - 1) >> PAGE_SHIFT);
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	return ret;
 }
 EXPORT_SYMBOL_FOR_KVM(exmem_gmem_alloc);
 

@@ -24,6 +24,7 @@
 #define EXMEM_DEV	"/dev/exclusive_memory"
 #define EXMEM_SYSFS	"/sys/kernel/mm/exmem/"
 #define TRACING		"/sys/kernel/tracing/"
+#define SYSCTL_KVM	"/proc/sys/vm/exmem_kvm"
 #define SYSCTL_MMAP	"/proc/sys/vm/exmem_mmap"
 #define SYSCTL_SECRETMEM	"/proc/sys/vm/exmem_secretmem"
 #define PAGE_TABLES	"/sys/kernel/debug/page_tables/kernel"

@@ -22,9 +22,8 @@
 
 #define MEM_PAGES	1024L
 #define MEM_SIZE	(MEM_PAGES * PAGE)
+#define MAX_POOL	262144L		/* pages */
 #define BUFFER_SIZE	GPA(SMM_PAGE - BUFFER_PAGE)
-
-#define PAGES_2M	"/sys/kernel/debug/kvm/pages_2m"
 
 #define GUEST_MOVE	"\xf3\xa4\xf4"			/* rep movsb; hlt */
 /* 1: incq (%rsi); incq (%rdi); jmp 1b */
@@ -104,13 +103,12 @@ do {										\
 } while (0)
 
 /* Without nested paging, KVM reads the guest's page tables. */
-static bool nested_paging(void)
+static bool nested_paging(const struct vm *vm)
 {
+	int fd = open(vm->svm ? "/sys/module/kvm_amd/parameters/npt" :
+				"/sys/module/kvm_intel/parameters/ept", O_RDONLY);
 	char value = 'N';
-	int fd = open("/sys/module/kvm_amd/parameters/npt", O_RDONLY);
 
-	if (fd < 0)
-		fd = open("/sys/module/kvm_intel/parameters/ept", O_RDONLY);
 	return read(fd, &value, 1) == 1 && !close(fd) && value == 'Y';
 }
 
@@ -170,6 +168,8 @@ FIXTURE_SETUP(gmem)
 	if (missing)
 		SKIP(return, "%s", missing);
 	self->usable = exmem_usable();
+	if (self->usable > MAX_POOL)
+		SKIP(return, "needs a pool of at most 1 GiB: some tests use all of it");
 	ASSERT_EQ(exmem_free(), self->usable);
 	ASSERT_TRUE(create_all(&self->vm, variant->flags));
 	ASSERT_EQ(used(), MEM_PAGES);
@@ -202,6 +202,20 @@ TEST_F(gmem, all_or_nothing)
 	EXPECT_ERROR(gmem_create(vm, PAGE, variant->flags), ENOMEM);
 	close(fd);
 	EXPECT_EQ(used(), MEM_PAGES);
+}
+
+TEST_F(gmem, disabled)
+{
+	struct vm *vm = &self->vm;
+
+	ASSERT_TRUE(put(SYSCTL_KVM, "0"));
+	EXPECT_FALSE(gmem_has_exclusive());
+	EXPECT_ERROR(gmem_create(vm, PAGE, variant->flags), EINVAL);
+	EXPECT_GUEST_SEES(MEM, 0);
+	EXPECT_EQ(punch(vm->fd, 0, 1), 0);
+	EXPECT_EQ(fill(vm->fd, 0, 1), 0);
+	ASSERT_TRUE(put(SYSCTL_KVM, "1"));
+	EXPECT_TRUE(gmem_has_exclusive());
 }
 
 TEST_F(gmem, file_closed_before_the_vm)
@@ -264,7 +278,7 @@ TEST_F(gmem, not_for_private_memory)
 
 	close(kvm);
 	if (other.vm < 0)
-		SKIP(return, "needs CONFIG_KVM_SW_PROTECTED_VM");
+		SKIP(return, "needs CONFIG_KVM_SW_PROTECTED_VM and nested paging");
 	EXPECT_EQ(ioctl(other.vm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS) &
 		  GUEST_MEMFD_FLAG_EXCLUSIVE, 0);
 	EXPECT_ERROR(gmem_create(&other, PAGE, variant->flags), EINVAL);
@@ -614,7 +628,7 @@ TEST_F(gmem, nothing_but_its_memory)
 	};
 	struct vm *vm = &self->vm;
 
-	if (!nested_paging())
+	if (!nested_paging(vm))
 		SKIP(return, "needs nested paging");
 	make_page_tables(vm, GPA(BUFFER_PAGE));
 	*(uint64_t *)at(vm, GPA(BUFFER_PAGE)) = (MEM + tables + PAGE) | 7;
@@ -750,12 +764,12 @@ TEST_F_TIMEOUT(gmem, hole_beside_a_running_guest, 300)
 		ASSERT_EQ(pthread_create(&thread, NULL, read_second_page, &reader), 0);
 		while (!__atomic_load_n(&reader.read, __ATOMIC_RELAXED))
 			sched_yield();
-		EXPECT_EQ(number_in(PAGES_2M), 1);
+		EXPECT_EQ(leaves(vm, "2m"), 1);
 		EXPECT_EQ(punch(vm->fd, 0, 1), 0);
 		__atomic_store_n(&reader.stop, true, __ATOMIC_RELAXED);
 		ASSERT_EQ(pthread_join(thread, NULL), 0);
 		EXPECT_EQ(reader.failed, 0);
-		EXPECT_EQ(number_in(PAGES_2M), 0);
+		EXPECT_EQ(leaves(vm, "2m"), 0);
 		EXPECT_HOLE(MEM);
 		/* A whole region again */
 		ASSERT_EQ(punch(vm->fd, 0, REGION_PAGES), 0);
@@ -827,13 +841,13 @@ TEST_F(gmem, pre_fault)
 {
 	struct vm *vm = &self->vm;
 
-	if (!nested_paging())
+	if (!nested_paging(vm))
 		SKIP(return, "needs nested paging");
 	EXPECT_EQ(pre_fault(vm, MEM, MEM_SIZE), 0);
-	EXPECT_EQ(number_in(PAGES_2M), MEM_PAGES / REGION_PAGES);
+	EXPECT_EQ(leaves(vm, "2m"), MEM_PAGES / REGION_PAGES);
 	EXPECT_GUEST_SEES(MEM + 5 * PAGE, 0);
 	ASSERT_EQ(punch(vm->fd, 5, 1), 0);
-	EXPECT_EQ(number_in(PAGES_2M), MEM_PAGES / REGION_PAGES - 1);
+	EXPECT_EQ(leaves(vm, "2m"), MEM_PAGES / REGION_PAGES - 1);
 	EXPECT_EQ(pre_fault(vm, MEM, 5 * PAGE), 0);
 	EXPECT_ERROR(pre_fault(vm, MEM, MEM_SIZE), EFAULT);
 	EXPECT_EQ(pre_fault(vm, MEM + 6 * PAGE, MEM_SIZE - 6 * PAGE), 0);
@@ -841,7 +855,7 @@ TEST_F(gmem, pre_fault)
 	EXPECT_HOLE(MEM + 5 * PAGE);
 	ASSERT_EQ(fill(vm->fd, 5, 1), 0);
 	EXPECT_EQ(pre_fault(vm, MEM, MEM_SIZE), 0);
-	EXPECT_EQ(number_in(PAGES_2M), MEM_PAGES / REGION_PAGES - 1);
+	EXPECT_EQ(leaves(vm, "2m"), MEM_PAGES / REGION_PAGES - 1);
 }
 
 /* The guest touches all regions. */
@@ -852,7 +866,7 @@ static long guest_regions(struct vm *vm, uint64_t gpa, size_t size)
 	for (; gpa < end; gpa = (gpa + PMD) & -PMD)
 		if (guest_write(vm, gpa, MARK) != KVM_EXIT_HLT)
 			return -1;
-	return number_in(PAGES_2M);
+	return leaves(vm, "2m");
 }
 
 TEST_F(gmem, large_pages)
@@ -867,11 +881,11 @@ TEST_F(gmem, large_pages)
 	unsigned int i;
 	size_t size;
 
-	EXPECT_EQ(number_in(PAGES_2M), 0);
+	EXPECT_EQ(leaves(vm, "2m"), 0);
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		size = MEM_SIZE - places[i].offset * PAGE;
 		ASSERT_EQ(unbind(vm), 0);
-		EXPECT_EQ(number_in(PAGES_2M), 0);
+		EXPECT_EQ(leaves(vm, "2m"), 0);
 		ASSERT_EQ(gmem_bind(vm, MEM_SLOT, MEM + places[i].gpa * PAGE,
 				    vm->mem + places[i].addr * PAGE, places[i].offset * PAGE,
 				    size), 0);
@@ -895,8 +909,12 @@ TEST_F(gmem, small_pages_of_the_guest)
 	for (i = 0; i <= last; i++) {
 		mark = MARK + i;
 		ASSERT_EQ(pwrite(vm->fd, &mark, sizeof(mark), i * PAGE), sizeof(mark));
-		table[last - i] = (MEM + i * PAGE) | 7;
+		/* Accessed: only such entries are prefetched. */
+		table[last - i] = (MEM + i * PAGE) | 0x27;
 	}
+	/* KVM must not look for the guest's memory here. */
+	ASSERT_EQ(mprotect(vm->mem, MEM_SIZE, PROT_READ | PROT_WRITE), 0);
+	memset(vm->mem, 0x77, MEM_SIZE);
 	((uint64_t *)at(vm, GPA(PAGE_TABLES_PAGE + 2)))[1] = GPA(BUFFER_PAGE) | 7;
 	ASSERT_TRUE(set_long_mode(vm, GPA(PAGE_TABLES_PAGE)));
 	for (i = 0; i <= last; i++)
@@ -912,7 +930,7 @@ TEST_F(gmem, large_pages_and_holes)
 
 	EXPECT_EQ(guest_regions(vm, MEM, MEM_SIZE), MEM_PAGES / REGION_PAGES);
 	EXPECT_EQ(punch(vm->fd, 100, 1), 0);
-	EXPECT_EQ(number_in(PAGES_2M), MEM_PAGES / REGION_PAGES - 1);
+	EXPECT_EQ(leaves(vm, "2m"), MEM_PAGES / REGION_PAGES - 1);
 	EXPECT_EQ(guest_regions(vm, MEM, MEM_SIZE), MEM_PAGES / REGION_PAGES - 1);
 	EXPECT_GUEST_SEES(MEM + 99 * PAGE, 0);
 	EXPECT_GUEST_SEES(MEM + 101 * PAGE, 0);
@@ -922,7 +940,7 @@ TEST_F(gmem, large_pages_and_holes)
 	EXPECT_EQ(guest_regions(vm, MEM, MEM_SIZE), MEM_PAGES / REGION_PAGES - 1);
 	/* Both go, and the pool has whole regions again. */
 	EXPECT_EQ(punch(vm->fd, 0, MEM_PAGES), 0);
-	EXPECT_EQ(number_in(PAGES_2M), 0);
+	EXPECT_EQ(leaves(vm, "2m"), 0);
 	EXPECT_EQ(fill(vm->fd, 0, MEM_PAGES), 0);
 	EXPECT_EQ(guest_regions(vm, MEM, MEM_SIZE), MEM_PAGES / REGION_PAGES);
 }
@@ -991,7 +1009,8 @@ FIXTURE_SETUP(mapped)
 FIXTURE_TEARDOWN(mapped)
 {
 	destroy_all(&self->vm);
-	munmap(self->p, MEM_SIZE);
+	if (self->p)
+		munmap(self->p, MEM_SIZE);
 	EXPECT_EQ(used(), 0);
 }
 
@@ -1131,8 +1150,25 @@ TEST_F(mapped, outlives_the_vm)
 	memset(self->p, 0x5a, MEM_SIZE);
 	EXPECT_EQ(munmap(self->p, PAGE), 0);
 	EXPECT_EQ(used(), MEM_PAGES);
-	EXPECT_EQ(munmap(self->p, MEM_SIZE), 0);
+	EXPECT_EQ(munmap(self->p + PAGE, MEM_SIZE - PAGE), 0);
+	self->p = NULL;
 	EXPECT_EQ(used(), 0);
+}
+
+TEST_F(mapped, keeps_the_memory_of_the_guest)
+{
+	struct vm *vm = &self->vm;
+
+	close(vm->fd);
+	vm->fd = -1;
+	EXPECT_EQ(guest_write(vm, MEM + 7 * PAGE, MARK), KVM_EXIT_HLT);
+	EXPECT_EQ(*word(self->p, 7), MARK);
+	EXPECT_EQ(munmap(self->p, 7 * PAGE), 0);
+	EXPECT_GUEST_SEES(MEM + 7 * PAGE, MARK);
+	EXPECT_EQ(munmap(self->p + 7 * PAGE, MEM_SIZE - 7 * PAGE), 0);
+	self->p = NULL;
+	EXPECT_EQ(used(), 0);
+	EXPECT_HOLE(MEM + 7 * PAGE);
 }
 
 /* The VMM changes its mappings while the guest counts. */

@@ -9,14 +9,20 @@
 
 #define GMEM_MAPPABLE	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
-/* Can a guest_memfd have memory from the pool? */
-static inline bool gmem_has_exclusive(void)
+/* The flags that KVM supports, or 0. */
+static inline int gmem_flags(void)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int flags = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
 
 	close(kvm);
-	return flags > 0 && flags & GUEST_MEMFD_FLAG_EXCLUSIVE;
+	return flags > 0 ? flags : 0;
+}
+
+/* Can a guest_memfd have memory from the pool? */
+static inline bool gmem_has_exclusive(void)
+{
+	return gmem_flags() & GUEST_MEMFD_FLAG_EXCLUSIVE;
 }
 
 /* As exmem_missing(), for a guest_memfd. */
@@ -28,7 +34,9 @@ static inline const char *gmem_missing(long pages)
 		return missing;
 	if (access("/dev/kvm", R_OK | W_OK))
 		return "needs /dev/kvm";
-	return gmem_has_exclusive() ? NULL : "n/a: this KVM has no exclusive guest_memfd";
+	if (!gmem_flags())
+		return "n/a: this KVM has no guest_memfd that can be mapped";
+	return gmem_has_exclusive() ? NULL : "needs GUEST_MEMFD_FLAG_EXCLUSIVE";
 }
 
 /* A guest_memfd of @size bytes from the pool, or -1. */

@@ -806,16 +806,6 @@ FIXTURE_TEARDOWN(regions)
 	EXPECT_EQ(used(), 0);
 }
 
-/* The number of leaves of one size, "2m" or "4k", by which KVM maps memory for the guest. */
-static long leaves(struct vm *vm, const char *size)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/pages_%s", getpid(), vm->vm,
-		 size);
-	return number_in(path);
-}
-
 /* The mark of a page in the first region: its second word. The guest may count in the first. */
 static uint64_t *mark_in(struct vm *vm, long page)
 {

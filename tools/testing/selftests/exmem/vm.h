@@ -163,17 +163,27 @@ static inline bool vm_create(struct vm *vm)
 	       !set_slot(vm, LOW_SLOT, 0, vm->low, GPA(LOW_PAGES), 0) && vm_add_vcpu(vm);
 }
 
-/* All but the memory at MEM. */
+/* All but the memory at MEM. Another call does nothing. */
 static inline void vm_destroy(struct vm *vm)
 {
+	if (!vm->low)
+		return;
 	munmap(vm->run, vm->run_size);
 	close(vm->vcpu);
 	close(vm->vm);
 	close(vm->kvm);
 	munmap(vm->low, GPA(LOW_PAGES));
-	vm->vcpu = -1;
-	vm->vm = -1;
-	vm->kvm = -1;
+	vm->low = NULL;
+}
+
+/* The number of leaves of one size, "2m" or "4k", by which KVM maps memory for the guest. */
+static inline long leaves(struct vm *vm, const char *size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/pages_%s", getpid(), vm->vm,
+		 size);
+	return number_in(path);
 }
 
 /* Returns the reason for the exit, or a negative error. */
