@@ -2352,36 +2352,38 @@ static bool mremap_moves_ranges(void)
 	       MAP_FAILED;
 }
 
-int main(int argc, char **argv)
+/* Sets what the options name. */
+static bool parse_options(int argc, char **argv, int *nr, long *operations)
 {
-	long operations = 100000, most;
-	const char *missing;
-	int opt, nr = 4;
+	int opt;
 
-	seed = time(NULL) ^ (unsigned long)getpid() << 32;
 	while ((opt = getopt(argc, argv, "s:n:j:u:")) != -1) {
 		if (opt == 's')
 			seed = strtoul(optarg, NULL, 0);
 		else if (opt == 'n')
-			operations = strtol(optarg, NULL, 0);
+			*operations = strtol(optarg, NULL, 0);
 		else if (opt == 'j')
-			nr = strtol(optarg, NULL, 0);
+			*nr = strtol(optarg, NULL, 0);
 		else if (opt == 'u')
 			unit = strtoul(optarg, NULL, 0);
 		else
-			return KSFT_FAIL;
+			return false;
 	}
-	if (nr < 1 || nr > MAX_WORKERS || !unit || PMD % UNIT) {
-		fprintf(stderr, "random: -j must be 1 to %d, and -u a power of 2 up to 512\n",
-			MAX_WORKERS);
-		return KSFT_FAIL;
-	}
-	ksft_print_header();
-	ksft_set_plan(5);
+	if (*nr >= 1 && *nr <= MAX_WORKERS && unit && !(PMD % UNIT))
+		return true;
+	fprintf(stderr, "random: -j must be 1 to %d, and -u a power of 2 up to 512\n",
+		MAX_WORKERS);
+	return false;
+}
+
+/* Ends the program if it can't run. */
+static void look_at_kernel(int nr)
+{
 	/* Each process and its victim can have all their pages: no request fails by chance. */
-	most = nr * 2L * NR_OBJECTS * OBJECT_PAGES * unit;
-	missing = exmem_front_missing(EXMEM_FRONT_MMAP, most) ?:
-		  exmem_front_missing(EXMEM_FRONT_SECRETMEM, 0);
+	long most = nr * 2L * NR_OBJECTS * OBJECT_PAGES * unit;
+	const char *missing = exmem_front_missing(EXMEM_FRONT_MMAP, most) ?:
+			      exmem_front_missing(EXMEM_FRONT_SECRETMEM, 0);
+
 	if (missing)
 		skip(missing);
 	total = exmem_total();
@@ -2392,8 +2394,21 @@ int main(int argc, char **argv)
 	has_gmem = !gmem_missing(0);
 	if (!has_gmem)
 		ksft_print_msg("without guest_memfd\n");
-	alone = nr == 1;
 	moves_ranges = mremap_moves_ranges();
+}
+
+int main(int argc, char **argv)
+{
+	long operations = 100000;
+	int nr = 4;
+
+	seed = time(NULL) ^ (unsigned long)getpid() << 32;
+	if (!parse_options(argc, argv, &nr, &operations))
+		return KSFT_FAIL;
+	ksft_print_header();
+	ksft_set_plan(5);
+	look_at_kernel(nr);
+	alone = nr == 1;
 	ksft_print_msg("seed %lu\n", seed);
 	run(nr, operations);
 	ksft_finished();
