@@ -2,7 +2,7 @@
 /*
  * A virtual machine monitor without a mapping of its guest's memory: guest_memfd with
  * GUEST_MEMFD_FLAG_EXCLUSIVE. The guest prints a line and fills its memory with a secret. Then
- * the program looks for the guest's memory wherever an attacker would: see tiny-vmm-search.h.
+ * the program looks for the guest's memory wherever an attacker would: see tiny-vmm-search.c.
  *
  * usage: tiny-vmm [MIB]
  *
@@ -25,7 +25,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "tiny-vmm-search.h"
+#include "tiny-vmm.h"
 
 /* Definitions that an older <linux/kvm.h> lacks. */
 #ifndef KVM_CREATE_GUEST_MEMFD

@@ -1,8 +1,6 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+// SPDX-License-Identifier: GPL-2.0-only
 /* The part of tiny-vmm that looks for the memory of its guest. */
-#ifndef _EXMEM_TINY_VMM_SEARCH_H
-#define _EXMEM_TINY_VMM_SEARCH_H
-
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
@@ -20,8 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE		4096UL
-#define PAGE_TABLES	"/sys/kernel/debug/page_tables/kernel"
+#include "tiny-vmm.h"
 
 /* This program's own data: a byte of it, a word, and the number of words */
 #define WITNESS		0x77
@@ -32,9 +29,9 @@
 
 /* Data in ordinary memory, which the searches must find. */
 static char witness[WITNESS_WORDS * sizeof(uint64_t)];
-static int failures;
+int failures;
 
-static void expect(const char *what, long got, long want)
+void expect(const char *what, long got, long want)
 {
 	bool ok = got == want;
 
@@ -43,7 +40,7 @@ static void expect(const char *what, long got, long want)
 }
 
 /* Passes on what a call returns, unless that is -1. */
-static int checked(int ret, const char *what)
+int checked(int ret, const char *what)
 {
 	if (ret == -1)
 		err(EXIT_FAILURE, "%s", what);
@@ -94,22 +91,27 @@ static long mappings(const char *text)
 }
 
 /* Leaves of the kernel's direct map that were split since boot. */
-static long splits(void)
+long splits(void)
 {
 	FILE *f = open_text("/proc/vmstat");
 	char line[128];
-	long n, sum = 0;
+	long n, sum = 0, found = 0;
 
-	while (fgets(line, sizeof(line), f))
+	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "direct_map_level2_splits %ld", &n) == 1 ||
-		    sscanf(line, "direct_map_level3_splits %ld", &n) == 1)
+		    sscanf(line, "direct_map_level3_splits %ld", &n) == 1) {
 			sum += n;
+			found++;
+		}
+	}
 	fclose(f);
+	if (found != 2)
+		errx(EXIT_FAILURE, "/proc/vmstat has no direct_map_level2_splits, or no level3");
 	return sum;
 }
 
 /* KiB of the direct map that the kernel maps by pages of 4 KiB, or -1. */
-static long small_pages(void)
+long small_pages(void)
 {
 	FILE *f = fopen(PAGE_TABLES, "re");
 	bool direct_map = false;
@@ -127,6 +129,9 @@ static long small_pages(void)
 			kib += (to - from) / 1024;
 	}
 	fclose(f);
+	/* At least the first MiB is always mapped so. */
+	if (!kib)
+		errx(EXIT_FAILURE, PAGE_TABLES " does not show the direct map");
 	return kib;
 }
 
@@ -280,7 +285,7 @@ static void search_core_dump(uint32_t not_secret)
  * Look for the memory of a guest: @memory is its guest_memfd, @slot is the address of its slot,
  * and its secret is at @offset.
  */
-static void search(int memory, char *slot, size_t size, size_t offset, uint32_t not_secret)
+void search(int memory, char *slot, size_t size, size_t offset, uint32_t not_secret)
 {
 	char byte;
 
@@ -296,5 +301,3 @@ static void search(int memory, char *slot, size_t size, size_t offset, uint32_t 
 	       debugger_reads(slot + offset), 0);
 	search_core_dump(not_secret);
 }
-
-#endif /* _EXMEM_TINY_VMM_SEARCH_H */
