@@ -282,7 +282,7 @@ static bool holes_filled(char *p, bool filled)
 TEST_F_TIMEOUT(faults, fill_holes, 300)
 {
 	int (*const fill[])(int fd) = { by_fallocate, by_fadvise };
-	int i, fd, ret, failures = 0;
+	int i, fd, ret, failures = 0, failed[2] = {};
 	bool done[2] = {};
 	char *p = new_object(&fd);
 
@@ -298,6 +298,7 @@ TEST_F_TIMEOUT(faults, fill_holes, 300)
 		done[i % 2] = fail_nth(self->nth, 0) > 0;
 		if (ret) {
 			failures++;
+			failed[i % 2]++;
 			EXPECT_EQ(errno, ENOMEM);
 		}
 		EXPECT_EQ(exmem_free(), self->usable - OBJECT_PAGES + (ret ? 3 : 0));
@@ -310,7 +311,8 @@ TEST_F_TIMEOUT(faults, fill_holes, 300)
 	}
 	EXPECT_TRUE(done[0]);
 	EXPECT_TRUE(done[1]);
-	EXPECT_GT(failures, 3);
+	EXPECT_GT(failed[0], 0);
+	EXPECT_GT(failed[1], 0);
 }
 
 static int by_drop(int fd)
