@@ -119,6 +119,11 @@ static unsigned long exmem_extent_pages(const struct exmem_extent *extent)
 	return extent->offsets.last - extent->offsets.start + 1;
 }
 
+static struct page *exmem_page_at(const struct exmem_extent *extent, unsigned long offset)
+{
+	return extent->page + (offset - extent->offsets.start);
+}
+
 static unsigned long exmem_overlap(const struct exmem_extent *extent, unsigned long first,
 				   unsigned long last)
 {
@@ -417,7 +422,7 @@ static int exmem_map_extent(struct exmem_extent *extent, struct vm_area_struct *
 	unsigned long end = min(extent->offsets.last + 1, first + nr);
 
 	return exmem_map_pages(vma, vma->vm_start + (start - first) * PAGE_SIZE,
-			       extent->page + (start - extent->offsets.start), end - start);
+			       exmem_page_at(extent, start), end - start);
 }
 
 static int exmem_map(struct exmem_object *obj, struct vm_area_struct *vma, unsigned long nr)
@@ -594,17 +599,6 @@ int exmem_object_mmap(struct file *file, struct vm_area_struct *vma, unsigned lo
 	return ret;
 }
 
-static struct page *exmem_find_page(struct exmem_object *obj, unsigned long offset,
-				    bool *whole_region)
-{
-	struct exmem_extent *extent = exmem_extent_first(obj, offset, offset);
-
-	if (!extent)
-		return NULL;
-	*whole_region = exmem_extent_pages(extent) == EXMEM_REGION_PAGES;
-	return extent->page + (offset - extent->offsets.start);
-}
-
 /**
  * exmem_object_fault - map a page that the object has, but the mapping does not
  * @vmf: the fault
@@ -621,24 +615,24 @@ vm_fault_t exmem_object_fault(struct vm_fault *vmf)
 {
 	struct exmem_object *obj = vmf->vma->vm_file->private_data;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
-	struct page *page;
-	bool whole_region;
+	struct exmem_extent *extent;
 
 	if (mutex_lock_killable(&obj->lock))
 		return VM_FAULT_SIGBUS;
-	page = exmem_find_page(obj, vmf->pgoff, &whole_region);
-	if (page)
-		ret = exmem_map_fault(vmf, page, whole_region);
+	extent = exmem_extent_first(obj, vmf->pgoff, vmf->pgoff);
+	if (extent)
+		ret = exmem_map_fault(vmf, exmem_page_at(extent, vmf->pgoff),
+				      exmem_extent_pages(extent) == EXMEM_REGION_PAGES);
 	mutex_unlock(&obj->lock);
 	return ret;
 }
 
-static int exmem_pfn_order(struct page *page, unsigned long gfn, bool whole_region)
+static int exmem_extent_order(const struct exmem_extent *extent, unsigned long pfn,
+			      unsigned long gfn)
 {
-	unsigned long index = page_to_pfn(page) % EXMEM_REGION_PAGES;
-
-	if (whole_region && gfn % EXMEM_REGION_PAGES == index &&
-	    exmem_unpoisoned_prefix(page - index, EXMEM_REGION_PAGES) == EXMEM_REGION_PAGES)
+	if (exmem_extent_pages(extent) == EXMEM_REGION_PAGES &&
+	    pfn % EXMEM_REGION_PAGES == gfn % EXMEM_REGION_PAGES &&
+	    exmem_unpoisoned_prefix(extent->page, EXMEM_REGION_PAGES) == EXMEM_REGION_PAGES)
 		return PMD_ORDER;
 	return 0;
 }
@@ -662,22 +656,19 @@ int exmem_object_get_pfn(struct file *file, unsigned long offset, unsigned long 
 			 unsigned long *pfn, int *max_order)
 {
 	struct exmem_object *obj = file->private_data;
-	struct page *page;
-	bool whole_region;
-	int ret;
+	struct exmem_extent *extent;
+	int ret = -EFAULT;
 
 	/* Filling a hole takes a while, and the VMM may want to stop this vCPU. */
-	ret = mutex_lock_interruptible(&obj->lock);
-	if (ret)
-		return ret;
-	page = exmem_find_page(obj, offset, &whole_region);
-	if (!page) {
-		ret = -EFAULT;
-	} else if (PageHWPoison(page)) {
+	if (mutex_lock_interruptible(&obj->lock))
+		return -EINTR;
+	extent = exmem_extent_first(obj, offset, offset);
+	if (extent && PageHWPoison(exmem_page_at(extent, offset))) {
 		ret = -EHWPOISON;
-	} else {
-		*pfn = page_to_pfn(page);
-		*max_order = exmem_pfn_order(page, gfn, whole_region);
+	} else if (extent) {
+		*pfn = page_to_pfn(exmem_page_at(extent, offset));
+		*max_order = exmem_extent_order(extent, *pfn, gfn);
+		ret = 0;
 	}
 	mutex_unlock(&obj->lock);
 	return ret;
@@ -686,15 +677,16 @@ int exmem_object_get_pfn(struct file *file, unsigned long offset, unsigned long 
 static ssize_t exmem_write_at(struct exmem_object *obj, loff_t pos, size_t bytes,
 			      struct iov_iter *from)
 {
+	unsigned long offset = pos >> PAGE_SHIFT;
+	struct exmem_extent *extent;
 	ssize_t ret = -ENXIO;
-	struct page *page;
-	bool whole_region;
 
 	if (mutex_lock_killable(&obj->lock))
 		return -EINTR;
-	page = exmem_find_page(obj, pos >> PAGE_SHIFT, &whole_region);
-	if (page)
-		ret = exmem_write_page(page, offset_in_page(pos), bytes, from);
+	extent = exmem_extent_first(obj, offset, offset);
+	if (extent)
+		ret = exmem_write_page(exmem_page_at(extent, offset), offset_in_page(pos), bytes,
+				       from);
 	mutex_unlock(&obj->lock);
 	return ret;
 }
