@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Search the kernel's direct map for a secret. For programs that include exmem.h. */
+/* Search the kernel's direct map for a secret. */
 #ifndef _LAB_DEMO_SEARCH_H
 #define _LAB_DEMO_SEARCH_H
 
-#include <fcntl.h>
-#include <linux/elf.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "../../tools/testing/selftests/exmem/kcore.h"
 #include "secret.h"
-
-#define CHUNK		(1024 * 1024UL)
 
 static void die(const char *message)
 {
@@ -41,46 +36,29 @@ static long count_copies(const unsigned long *mem, size_t words, const unsigned 
 	return found;
 }
 
+struct found {
+	const unsigned long *masked;
+	long copies;
+	unsigned long searched;	/* bytes */
+};
+
+static void search_piece(const void *mem, size_t size, void *arg)
+{
+	struct found *found = arg;
+
+	found->copies += count_copies(mem, size / sizeof(unsigned long), found->masked);
+	found->searched += size;
+}
+
 /* Search all RAM in the kernel's direct map, through /proc/kcore. */
 static long search_kcore(const unsigned long *masked, unsigned long *searched)
 {
-	int kcore = open("/proc/kcore", O_RDONLY);
-	int fd = open(EXMEM_DEV, O_RDWR);
-	/* Exclusive memory, so that a search does not find what an earlier one has read. */
-	unsigned long *buf = exmem_map(fd, CHUNK / PAGE, 0);
-	struct elf64_phdr phdr[256];
-	struct elf64_hdr ehdr;
-	long found = 0;
-	int i;
+	struct found found = { .masked = masked };
 
-	if (kcore < 0 || buf == MAP_FAILED || read(kcore, &ehdr, sizeof(ehdr)) != sizeof(ehdr) ||
-	    ehdr.e_phnum > 256 ||
-	    pread(kcore, phdr, ehdr.e_phnum * sizeof(*phdr), ehdr.e_phoff) < 0)
+	if (!kcore_search(search_piece, &found))
 		die("/proc/kcore");
-
-	*searched = 0;
-	for (i = 0; i < ehdr.e_phnum; i++) {
-		unsigned long off;
-
-		/* Skip segments that are not RAM, and the second mapping of the kernel's text. */
-		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == -1UL ||
-		    phdr[i].p_vaddr >= 0xffffffff80000000ULL)
-			continue;
-		for (off = 0; off < phdr[i].p_memsz; off += CHUNK) {
-			unsigned long left = phdr[i].p_memsz - off;
-			ssize_t n = pread(kcore, buf, left < CHUNK ? left : CHUNK,
-					  phdr[i].p_offset + off);
-
-			if (n < 0)
-				die("read of /proc/kcore");
-			found += count_copies(buf, n / sizeof(*buf), masked);
-			*searched += n;
-		}
-	}
-	munmap(buf, CHUNK);
-	close(fd);
-	close(kcore);
-	return found;
+	*searched = found.searched;
+	return found.copies;
 }
 
 #endif /* _LAB_DEMO_SEARCH_H */

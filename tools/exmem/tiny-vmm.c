@@ -14,7 +14,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,38 +24,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+/* <linux/kvm.h>, with the definitions that an older one lacks */
+#include "../testing/selftests/exmem/guest_memfd.h"
 #include "tiny-vmm.h"
-
-/* Definitions that an older <linux/kvm.h> lacks. */
-#ifndef KVM_CREATE_GUEST_MEMFD
-struct kvm_userspace_memory_region2 {
-	__u32 slot;
-	__u32 flags;
-	__u64 guest_phys_addr;
-	__u64 memory_size;
-	__u64 userspace_addr;
-	__u64 guest_memfd_offset;
-	__u32 guest_memfd;
-	__u32 pad1;
-	__u64 pad2[14];
-};
-
-struct kvm_create_guest_memfd {
-	__u64 size;
-	__u64 flags;
-	__u64 reserved[6];
-};
-
-#define KVM_MEM_GUEST_MEMFD		4
-#define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
-#define KVM_CREATE_GUEST_MEMFD		_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
-#endif
-#ifndef KVM_CAP_GUEST_MEMFD_FLAGS
-#define KVM_CAP_GUEST_MEMFD_FLAGS	244
-#endif
-#ifndef GUEST_MEMFD_FLAG_EXCLUSIVE
-#define GUEST_MEMFD_FLAG_EXCLUSIVE	0x10000
-#endif
 
 #define POOL		"/sys/kernel/mm/exmem/"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What tiny-vmm uses of its search for the guest's memory. */
+/* The search for the guest's memory, as tiny-vmm uses it. */
 #ifndef _EXMEM_TINY_VMM_H
 #define _EXMEM_TINY_VMM_H
 

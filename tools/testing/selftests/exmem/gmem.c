@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/elf.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +16,7 @@
 #include "cgroup.h"
 #include "core.h"
 #include "gmem.h"
+#include "kcore.h"
 #include "poison.h"
 #include "../kselftest_harness.h"
 
@@ -501,7 +501,7 @@ TEST_F(gmem, write_of_bad_data)
 	EXPECT_ERROR(pwrite(vm->fd, (void *)-PAGE, 1, 0), EFAULT);
 	EXPECT_ERROR(pwrite(vm->fd, vm->mem, 1, 0), EFAULT);
 	EXPECT_TRUE(guest_finds(vm, 0, zeroes, PAGE));
-	/* What could be read has been written, wherever pages begin. */
+	/* All readable data is written, also across pages of the destination. */
 	EXPECT_EQ(pwrite(vm->fd, p, 3 * PAGE, PMD - 100), 2 * PAGE);
 	EXPECT_TRUE(guest_finds(vm, PMD - 100, p, 2 * PAGE));
 	EXPECT_TRUE(guest_finds(vm, PMD - 100 + 2 * PAGE, zeroes, PAGE));
@@ -614,7 +614,7 @@ TEST_F(gmem, guest_to_guest)
 	EXPECT_EQ(guest_move(vm, MEM + 10 * PAGE + 3, MEM + PMD - PAGE - 1, sizeof(data)),
 		  KVM_EXIT_HLT);
 	ASSERT_EQ(unbind(vm), 0);
-	ASSERT_EQ(gmem_bind(vm, MEM_SLOT, MEM, vm->mem, 0, MEM_SIZE), 0);
+	ASSERT_EQ(bind_all(vm), 0);
 	EXPECT_TRUE(guest_finds(vm, PMD - PAGE - 1, data, sizeof(data)));
 	EXPECT_TRUE(guest_finds(vm, 10 * PAGE + 3, data, sizeof(data)));
 }
@@ -733,42 +733,31 @@ TEST_F_TIMEOUT(gmem, hole_under_a_running_guest, 300)
 	}
 }
 
-struct reader {
-	struct vm *vm;
-	bool stop;
-	long read, failed;
-};
-
-static void *read_second_page(void *arg)
+static int read_second_page(struct vm *vm)
 {
-	struct reader *r = arg;
 	uint64_t value;
 
-	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
-		r->failed += guest_read(r->vm, MEM + PAGE, &value) != KVM_EXIT_HLT;
-		__atomic_add_fetch(&r->read, 1, __ATOMIC_RELAXED);
-	}
-	return NULL;
+	return guest_read(vm, MEM + PAGE, &value);
 }
 
 /* A fault beside the hole must not map all of the region again. */
 TEST_F_TIMEOUT(gmem, hole_beside_a_running_guest, 300)
 {
 	struct vm *vm = &self->vm;
-	struct reader reader;
+	struct repeated reader;
 	pthread_t thread;
 	int i;
 
 	for (i = 0; i < 50; i++) {
-		reader = (struct reader) { .vm = vm };
-		ASSERT_EQ(pthread_create(&thread, NULL, read_second_page, &reader), 0);
-		while (!__atomic_load_n(&reader.read, __ATOMIC_RELAXED))
+		reader = (struct repeated) { .vm = vm, .run = read_second_page };
+		ASSERT_EQ(pthread_create(&thread, NULL, repeat_until_stopped, &reader), 0);
+		while (!__atomic_load_n(&reader.runs, __ATOMIC_RELAXED))
 			sched_yield();
 		EXPECT_EQ(leaves(vm, "2m"), 1);
 		EXPECT_EQ(punch(vm->fd, 0, 1), 0);
 		__atomic_store_n(&reader.stop, true, __ATOMIC_RELAXED);
 		ASSERT_EQ(pthread_join(thread, NULL), 0);
-		EXPECT_EQ(reader.failed, 0);
+		EXPECT_EQ(reader.failures, 0);
 		EXPECT_EQ(leaves(vm, "2m"), 0);
 		EXPECT_HOLE(MEM);
 		/* A whole region again */
@@ -1265,9 +1254,10 @@ static bool is_chain(const uint64_t *p, uint64_t step)
 }
 
 /* Look at the start of each 64 bytes. */
-static void search(const void *mem, size_t size, struct chains *found)
+static void search(const void *mem, size_t size, void *arg)
 {
 	const uint64_t *p = mem, *end = p + size / 8;
+	struct chains *found = arg;
 
 	for (; p + 4 <= end; p += 8) {
 		found->ordinary += is_chain(p, ORDINARY_STEP);
@@ -1288,46 +1278,6 @@ static bool search_mappings(struct chains *found)
 		search((void *)start, end - start, found);
 	}
 	return f && !fclose(f);
-}
-
-#define CHUNK	(1024 * 1024UL)
-
-/* The buffer is exclusive memory: one search must not find what another has read. */
-static bool search_segment(int kcore, const struct elf64_phdr *ph, void *buf, struct chains *found)
-{
-	unsigned long done;
-	ssize_t n;
-
-	for (done = 0; done < ph->p_memsz; done += CHUNK) {
-		n = ph->p_memsz - done < CHUNK ? ph->p_memsz - done : CHUNK;
-		if (pread(kcore, buf, n, ph->p_offset + done) != n)
-			return false;
-		search(buf, n, found);
-	}
-	return true;
-}
-
-/* Search all memory that the kernel has mapped. */
-static bool search_kcore(struct chains *found)
-{
-	int i, fd, kcore = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
-	void *buf = new_memory(EXMEM_FRONT_DEVICE, NULL, CHUNK / PAGE, &fd);
-	struct elf64_phdr ph;
-	struct elf64_hdr eh;
-	bool ok;
-
-	ok = buf != MAP_FAILED && pread(kcore, &eh, sizeof(eh), 0) == sizeof(eh);
-	for (i = 0; ok && i < eh.e_phnum; i++) {
-		ok = pread(kcore, &ph, sizeof(ph), eh.e_phoff + i * sizeof(ph)) == sizeof(ph);
-		/* RAM, but not the kernel image, which has a mapping of its own. */
-		if (ok && ph.p_type == PT_LOAD && ph.p_paddr != -1UL &&
-		    ph.p_vaddr < 0xffffffff80000000)
-			ok = search_segment(kcore, &ph, buf, found);
-	}
-	munmap(buf, CHUNK);
-	close(fd);
-	close(kcore);
-	return ok;
 }
 
 static bool search_core(struct chains *found)
@@ -1445,7 +1395,7 @@ TEST_F_TIMEOUT(secret, no_copy, 900)
 
 	EXPECT_TRUE(vmm_crash(&self->gone, &core));
 	EXPECT_EQ(used(), 2 * MEM_PAGES);
-	EXPECT_TRUE(search_kcore(&ram));
+	EXPECT_TRUE(kcore_search(search, &ram));
 	EXPECT_GT(ram.ordinary, 0);
 	EXPECT_EQ(ram.secret, 0);
 

@@ -3,7 +3,6 @@
 #ifndef _SELFTESTS_EXMEM_GMEM_H
 #define _SELFTESTS_EXMEM_GMEM_H
 
-#include "guest_memfd.h"
 #include "kvm_pfns.h"
 #include "vm.h"
 
@@ -28,12 +27,10 @@ static inline bool gmem_has_exclusive(void)
 /* As exmem_missing(), for a guest_memfd. */
 static inline const char *gmem_missing(long pages)
 {
-	const char *missing = exmem_missing(pages);
+	const char *missing = vm_missing(exmem_missing(pages));
 
 	if (missing)
 		return missing;
-	if (access("/dev/kvm", R_OK | W_OK))
-		return "needs /dev/kvm";
 	if (!gmem_flags())
 		return "n/a: this KVM has no guest_memfd that can be mapped";
 	return gmem_has_exclusive() ? NULL : "needs GUEST_MEMFD_FLAG_EXCLUSIVE";

@@ -128,14 +128,12 @@ FIXTURE_VARIANT_ADD(guest, memfd_secret) { .front = EXMEM_FRONT_SECRETMEM };
 
 FIXTURE_SETUP(guest)
 {
-	const char *missing = variant->front == ORDINARY ?
-			      exmem_missing(2048) : exmem_front_missing(variant->front, 2048);
+	const char *missing = vm_missing(variant->front == ORDINARY ? exmem_missing(2048) :
+					 exmem_front_missing(variant->front, 2048));
 	uint64_t value;
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	if (access("/dev/kvm", R_OK | W_OK))
-		SKIP(return, "needs /dev/kvm");
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
 	ASSERT_TRUE(guest_create(&self->vm, variant->front, MEM_PAGES));
@@ -427,35 +425,18 @@ TEST_F(guest, clock_replaced)
 	}
 }
 
-struct updater {
-	struct vm *vm;
-	bool stop;
-	int updates, failures;
-};
-
-static void *update_clock_until_stopped(void *arg)
-{
-	struct updater *updater = arg;
-
-	while (!__atomic_load_n(&updater->stop, __ATOMIC_RELAXED)) {
-		updater->failures += update_clock(updater->vm) != KVM_EXIT_HLT;
-		__atomic_add_fetch(&updater->updates, 1, __ATOMIC_RELAXED);
-	}
-	return NULL;
-}
-
 /* KVM maps the page while it is replaced. */
 TEST_F_TIMEOUT(guest, clock_replaced_all_the_time, 300)
 {
-	struct updater updater = { .vm = &self->vm };
+	struct repeated updater = { .vm = &self->vm, .run = update_clock };
 	uint64_t gpa = GPA(CLOCK_PAGE);
 	struct vm *vm = &self->vm;
 	pthread_t thread;
 	int fd;
 
 	ASSERT_EQ(guest_wrmsr(vm, MSR_SYSTEM_TIME, gpa | 1), KVM_EXIT_HLT);
-	ASSERT_EQ(pthread_create(&thread, NULL, update_clock_until_stopped, &updater), 0);
-	while (__atomic_load_n(&updater.updates, __ATOMIC_RELAXED) < 1000) {
+	ASSERT_EQ(pthread_create(&thread, NULL, repeat_until_stopped, &updater), 0);
+	while (__atomic_load_n(&updater.runs, __ATOMIC_RELAXED) < 1000) {
 		ASSERT_NE(new_memory(vm->front, at(vm, gpa), 1, &fd), MAP_FAILED);
 		close(fd);
 		ASSERT_NE(new_memory(ORDINARY, at(vm, gpa), 1, &fd), MAP_FAILED);
@@ -786,12 +767,10 @@ FIXTURE(regions)
 
 FIXTURE_SETUP(regions)
 {
-	const char *missing = exmem_missing(REGIONS * REGION_PAGES);
+	const char *missing = vm_missing(exmem_missing(REGIONS * REGION_PAGES));
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	if (access("/dev/kvm", R_OK | W_OK))
-		SKIP(return, "needs /dev/kvm");
 	self->usable = exmem_usable();
 	ASSERT_EQ(exmem_free(), self->usable);
 	ASSERT_TRUE(guest_create(&self->vm, EXMEM_FRONT_DEVICE, REGIONS * REGION_PAGES));

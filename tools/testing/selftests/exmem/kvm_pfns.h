@@ -3,13 +3,10 @@
 #ifndef _SELFTESTS_EXMEM_KVM_PFNS_H
 #define _SELFTESTS_EXMEM_KVM_PFNS_H
 
-#include <linux/kvm.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
 
-#ifndef KVM_CAP_GUEST_MEMFD_FLAGS
-#define KVM_CAP_GUEST_MEMFD_FLAGS	244
-#endif
+#include "guest_memfd.h"
 
 /* It does since Linux 6.13. No capability says so: test for a later one. */
 static inline bool kvm_maps_raw_pfns(int kvm)

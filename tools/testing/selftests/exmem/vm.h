@@ -58,6 +58,12 @@ struct vm {
 	bool svm;
 };
 
+/* @missing, or the reason why there can be no VM here, or NULL. */
+static inline const char *vm_missing(const char *missing)
+{
+	return missing ?: access("/dev/kvm", R_OK | W_OK) ? "needs /dev/kvm" : NULL;
+}
+
 /* Map @pages new pages of a kind of memory, at @at unless that is NULL. */
 static inline void *new_memory(int front, void *at, size_t pages, int *fd)
 {
@@ -235,6 +241,25 @@ static inline int guest_read(struct vm *vm, uint64_t gpa, uint64_t *value)
 
 	*value = regs.rax;
 	return exit;
+}
+
+/* Run a guest again and again, in a thread. */
+struct repeated {
+	struct vm *vm;
+	int (*run)(struct vm *vm);	/* returns the reason for the exit */
+	bool stop;
+	int runs, failures;
+};
+
+static inline void *repeat_until_stopped(void *arg)
+{
+	struct repeated *r = arg;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		r->failures += r->run(r->vm) != KVM_EXIT_HLT;
+		__atomic_add_fetch(&r->runs, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
 }
 
 /* The guest reads @value at @gpa. */
