@@ -29,7 +29,7 @@ static inline bool core_end(void)
 	return put(CORE_PATTERN, core_pattern_before);
 }
 
-/* Crash, and dump whatever can be dumped. */
+/* Crash, with all kinds of mappings in the core dump. */
 static inline void crash(void)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };

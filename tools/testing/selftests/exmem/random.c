@@ -1629,7 +1629,7 @@ static void access_by_guest(struct page *page, uint64_t gpa)
 	page->tag = tag;
 }
 
-/* The object stays bound to the slot, whatever happens to its pages. */
+/* The object stays bound to the slot, even without pages. */
 static void op_guest(void)
 {
 	struct object *o = any_open_guest();
