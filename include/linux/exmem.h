@@ -14,6 +14,7 @@
 #include <uapi/linux/exclusive_memory.h>
 
 struct file;
+struct resource;
 struct seq_file;
 struct vm_area_struct;
 
@@ -23,6 +24,7 @@ void __init exmem_reserve(void);
 bool exmem_enabled(void);
 bool exmem_active(void);
 bool __page_is_exmem(const struct page *page);
+bool resource_is_exmem(const struct resource *res);
 struct file *exmem_mmap_file(unsigned long len, unsigned long *flags, unsigned long fd,
 			     unsigned long pgoff);
 bool exmem_secretmem_enabled(void);
@@ -62,6 +64,11 @@ static inline bool exmem_active(void)
 }
 
 static inline bool page_is_exmem(const struct page *page)
+{
+	return false;
+}
+
+static inline bool resource_is_exmem(const struct resource *res)
 {
 	return false;
 }

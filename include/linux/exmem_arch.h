@@ -29,6 +29,7 @@ unsigned long __init exmem_arch_leaf_size(phys_addr_t addr);
 int __init exmem_arch_init(void);
 int __init exmem_arch_unmap(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
 void exmem_arch_clear(struct page *page, unsigned long nr);
+void exmem_arch_write_back(void);
 size_t exmem_arch_copy_from_iter(struct page *page, size_t offset, size_t bytes,
 				 struct iov_iter *from);
 

@@ -10,6 +10,7 @@
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	account.c	sets up accounts
  *   subsys_initcall	sysfs.c		shows statistics
+ *   subsys_initcall	shutdown.c	registered before KVM, and so called after it
  *   device_initcall	dev.c, mmap.c, secretmem.c, kvm.c
  *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *
@@ -30,6 +31,7 @@
 #include <linux/topology.h>
 
 #include "region.h"
+#include "resource.h"
 
 #define EXMEM_MAX_RANGES	128
 
@@ -586,6 +588,9 @@ static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves removed, %lu 2M and %lu 1G leaves split\n",
 		range->size / SZ_1M, range->nid, &range->base, &last, leaves.removed_pmd,
 		leaves.removed_pud, leaves.split_pmd, leaves.split_pud);
+	ret = exmem_split_resource(range->base, range->size);
+	if (ret)
+		pr_warn("[mem %pa-%pa] may get into crash dumps: %d\n", &range->base, &last, ret);
 }
 
 static int __init exmem_unmap_pool(void)

@@ -588,6 +588,54 @@ void exmem_clear_regions(void)
 	}
 }
 
+/**
+ * exmem_find_region_from - walk the regions of the pool
+ * @index: where to start; 0 for the first region. Moves on behind the region.
+ *
+ * Context: Any context. The caller serializes calls with the same @index.
+ * Return: the region, or NULL after the last one.
+ */
+struct exmem_region *exmem_find_region_from(unsigned long *index)
+{
+	struct exmem_region *region = xa_find(&exmem_regions, index, ULONG_MAX, XA_PRESENT);
+
+	if (region)
+		++*index;
+	return region;
+}
+
+/**
+ * exmem_clear_busy_pages - clear the pages of a region that are not free
+ * @region: the region
+ *
+ * These are pages in use, on their way from or to an owner, or cached by a CPU. Poisoned
+ * pages stay as they are.
+ *
+ * Context: Process context. May sleep. Owners lose their data.
+ * Return: number of pages that were cleared.
+ */
+unsigned long exmem_clear_busy_pages(struct exmem_region *region)
+{
+	struct page *page = pfn_to_page(region->pfn);
+	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
+	DECLARE_BITMAP(busy, EXMEM_REGION_PAGES);
+	unsigned long start, end, nr, sum = 0;
+
+	spin_lock(&node->lock);
+	bitmap_copy(busy, region->busy, EXMEM_REGION_PAGES);
+	spin_unlock(&node->lock);
+
+	for_each_set_bitrange(start, end, busy, EXMEM_REGION_PAGES) {
+		for (; start < end; start += nr + 1) {
+			nr = exmem_unpoisoned_prefix(page + start, end - start);
+			exmem_arch_clear(page + start, nr);
+			sum += nr;
+		}
+		cond_resched();
+	}
+	return sum;
+}
+
 static struct exmem_node * __init exmem_find_or_add_node(int nid)
 {
 	struct exmem_node *node = exmem_nodes[nid];

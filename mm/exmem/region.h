@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Exclusive memory: regions and nodes, for the per-CPU caches, the pool and boot. */
+/*
+ * Exclusive memory: regions and nodes, for the per-CPU caches, the pool, boot and
+ * shutdown.
+ */
 #ifndef _MM_EXMEM_REGION_H
 #define _MM_EXMEM_REGION_H
 
@@ -46,6 +49,8 @@ void exmem_mark_allocated(struct exmem_run *run);
 bool exmem_clear_allocated(struct page *page, unsigned long nr);
 
 void exmem_clear_regions(void);
+struct exmem_region *exmem_find_region_from(unsigned long *index);
+unsigned long exmem_clear_busy_pages(struct exmem_region *region);
 int __init exmem_add_regions(struct page *page, unsigned long nr, struct exmem_leaves *leaves);
 void __init exmem_init_regions(struct page *page, unsigned long nr, int max_threads);
 

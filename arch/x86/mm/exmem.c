@@ -10,6 +10,7 @@
 #include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
+#include <linux/smp.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 #include <linux/vmalloc.h>
@@ -248,6 +249,18 @@ void exmem_arch_clear(struct page *page, unsigned long nr)
 		if (nr)
 			cond_resched();
 	}
+}
+
+/**
+ * exmem_arch_write_back - write the caches of all CPUs to memory
+ *
+ * Context: Process context, with the other CPUs running.
+ */
+void exmem_arch_write_back(void)
+{
+	/* A guest's memory is ordinary memory of its host, and TDX forbids the instruction. */
+	if (!cpu_feature_enabled(X86_FEATURE_HYPERVISOR))
+		wbinvd_on_all_cpus();
 }
 
 /**
