@@ -14,6 +14,7 @@
 
 #include "actor.h"
 #include "cgroup.h"
+#include "chain.h"
 #include "core.h"
 #include "gmem.h"
 #include "kcore.h"
@@ -1224,45 +1225,18 @@ TEST_F(mapped, doors)
 	EXPECT_EQ(*word(self->p, 0), MARK);
 }
 
-/*
- * The secret is a chain of words: each follows from the one before, so the searcher needs no copy.
- * Another chain is in the guest's ordinary memory, to show that the searches find it.
- */
-#define CHAIN_FACTOR	0x5851f42d4c957f2dUL
-#define ORDINARY_STEP	0x14057b7ef767814fUL
-#define SECRET_STEP	0x0bb67ae8584caa73UL
+/* The guest's secret, and another chain in its ordinary memory, which the searches have to find. */
 #define CHAIN_SIZE	(4 * PAGE)
 
-/* 1: mov %rax,(%rsi); imul %rdx,%rax; add %rdi,%rax; add $8,%rsi; dec %rcx; jnz 1b; hlt */
-#define GUEST_CHAIN	"\x48\x89\x06\x48\x0f\xaf\xc2\x48\x01\xf8\x48\x83\xc6\x08" \
-			"\x48\xff\xc9\x75\xed\xf4"
-
-struct chains {
-	long ordinary, secret;
-};
-
-static bool guest_chain(struct vm *vm, uint64_t gpa, uint64_t step)
+static bool guest_chain(struct vm *vm, uint64_t gpa, enum chain kind)
 {
-	return RUN_CODE(vm, GUEST_CHAIN, .rsi = gpa, .rcx = CHAIN_SIZE / 8, .rax = random(),
-			.rdx = CHAIN_FACTOR, .rdi = step) == KVM_EXIT_HLT;
+	return RUN_CODE(vm, GUEST_CHAIN, GUEST_CHAIN_REGS(gpa, CHAIN_SIZE, kind)) ==
+	       KVM_EXIT_HLT;
 }
 
-static bool is_chain(const uint64_t *p, uint64_t step)
+static void search(const void *mem, size_t size, void *found)
 {
-	return p[1] == p[0] * CHAIN_FACTOR + step && p[2] == p[1] * CHAIN_FACTOR + step &&
-	       p[3] == p[2] * CHAIN_FACTOR + step;
-}
-
-/* Look at the start of each 64 bytes. */
-static void search(const void *mem, size_t size, void *arg)
-{
-	const uint64_t *p = mem, *end = p + size / 8;
-	struct chains *found = arg;
-
-	for (; p + 4 <= end; p += 8) {
-		found->ordinary += is_chain(p, ORDINARY_STEP);
-		found->secret += is_chain(p, SECRET_STEP);
-	}
+	chain_count(mem, size, found);
 }
 
 static bool search_mappings(struct chains *found)
@@ -1304,8 +1278,8 @@ static void be_vmm(uint64_t flags, int ready, int go)
 	struct vm vm = {};
 	char c;
 
-	if (!create_all(&vm, flags) || !guest_chain(&vm, GPA(BUFFER_PAGE), ORDINARY_STEP) ||
-	    !guest_chain(&vm, MEM + PAGE, SECRET_STEP))
+	if (!create_all(&vm, flags) || !guest_chain(&vm, GPA(BUFFER_PAGE), CHAIN_ORDINARY) ||
+	    !guest_chain(&vm, MEM + PAGE, CHAIN_GUEST_MEMFD))
 		_exit(1);
 	if (flags && exmem_map(vm.fd, MEM_PAGES, 0) == MAP_FAILED)
 		_exit(2);
@@ -1389,26 +1363,26 @@ TEST_F_TIMEOUT(secret, no_copy, 900)
 	char *p;
 	int fd;
 
-	EXPECT_GT(self->plain.mapped.ordinary, 0);
-	EXPECT_EQ(self->plain.mapped.secret, 0);
-	EXPECT_GT(self->mapping.mapped.secret, 0);
+	EXPECT_GT(self->plain.mapped.of[CHAIN_ORDINARY], 0);
+	EXPECT_EQ(self->plain.mapped.of[CHAIN_GUEST_MEMFD], 0);
+	EXPECT_GT(self->mapping.mapped.of[CHAIN_GUEST_MEMFD], 0);
 
 	EXPECT_TRUE(vmm_crash(&self->gone, &core));
 	EXPECT_EQ(used(), 2 * MEM_PAGES);
 	EXPECT_TRUE(kcore_search(search, &ram));
-	EXPECT_GT(ram.ordinary, 0);
-	EXPECT_EQ(ram.secret, 0);
+	EXPECT_GT(ram.of[CHAIN_ORDINARY], 0);
+	EXPECT_EQ(ram.of[CHAIN_GUEST_MEMFD], 0);
 
 	EXPECT_TRUE(vmm_crash(&self->plain, &core));
 	EXPECT_TRUE(vmm_crash(&self->mapping, &core));
-	EXPECT_GT(core.ordinary, 0);
-	EXPECT_EQ(core.secret, 0);
+	EXPECT_GT(core.of[CHAIN_ORDINARY], 0);
+	EXPECT_EQ(core.of[CHAIN_GUEST_MEMFD], 0);
 
 	/* The kernel can't read the rest of RAM, but the next owner can. */
 	p = new_memory(EXMEM_FRONT_DEVICE, NULL, self->usable, &fd);
 	ASSERT_NE(p, MAP_FAILED);
 	search(p, self->usable * PAGE, &pool);
-	EXPECT_EQ(pool.secret, 0);
+	EXPECT_EQ(pool.of[CHAIN_GUEST_MEMFD], 0);
 	EXPECT_TRUE(all_bytes(p, 0, self->usable * PAGE));
 	munmap(p, self->usable * PAGE);
 	close(fd);
