@@ -392,4 +392,38 @@ TEST_F_TIMEOUT(invariant, 7_apart_from_the_page_allocator, 300)
 	EXPECT_EQ(named_value("/proc/meminfo", "MemTotal"), managed);
 }
 
+/* A line of /proc/iomem, not indented */
+static bool resource_range(const char *line, const char *name, struct exmem_range *range)
+{
+	int end = 0;
+
+	if (sscanf(line, "%lx-%lx : %n", &range->start, &range->end, &end) != 2 || *line == ' ')
+		return false;
+	range->end++;
+	return end && !strncmp(line + end, name, strlen(name));
+}
+
+/* Crash dumps are made from the lines that begin with "System RAM". */
+TEST_F(invariant, 9_not_in_crash_dumps)
+{
+	FILE *f = fopen("/proc/iomem", "re");
+	struct exmem_range range;
+	int i, found = 0;
+	char line[256];
+
+	ASSERT_NE(f, NULL);
+	while (fgets(line, sizeof(line), f)) {
+		for (i = 0; i < self->nr_ranges; i++) {
+			if (resource_range(line, "Exclusive memory\n", &range))
+				found += range.start == self->ranges[i].start &&
+					 range.end == self->ranges[i].end;
+			if (resource_range(line, "System RAM", &range))
+				EXPECT_FALSE(range.start < self->ranges[i].end &&
+					     range.end > self->ranges[i].start);
+		}
+	}
+	fclose(f);
+	EXPECT_EQ(found, self->nr_ranges);
+}
+
 TEST_HARNESS_MAIN

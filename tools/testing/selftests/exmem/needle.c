@@ -87,6 +87,7 @@ static void *write_for_ever(void *kinds)
 {
 	for (;;)
 		write_needles(*(enum chain *)kinds);
+	return NULL;
 }
 
 /* Until the OOM killer comes */
