@@ -36,3 +36,8 @@ set_kernel() {
 	KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 	[[ -d $root/patches/$kver ]] || die "no patches/$kver: this kernel is not supported"
 }
+
+# ram_in_file FILE SIZE: qemu options for a guest whose RAM can be searched from outside
+ram_in_file() {
+	echo "-object memory-backend-file,id=ram0,size=$2,mem-path=$1,share=on -machine memory-backend=ram0"
+}

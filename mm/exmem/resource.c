@@ -92,3 +92,7 @@ int __init exmem_split_resource(phys_addr_t base, phys_addr_t size)
 	exmem_replace_resource(ram, rest, base, last);
 	return 0;
 }
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/resource-kunit.h"
+#endif

@@ -142,3 +142,7 @@ static int __init exmem_shutdown_init(void)
 	return register_reboot_notifier(&exmem_reboot_notifier);
 }
 subsys_initcall(exmem_shutdown_init);
+
+#ifdef CONFIG_EXMEM_KUNIT_TEST
+#include "tests/shutdown-kunit.h"
+#endif

@@ -4,7 +4,7 @@
 #define _MM_EXMEM_TESTS_EXMEM_KUNIT_H
 
 #include <kunit/test.h>
-#include <linux/exmem_run.h>
+#include <linux/exmem_pool.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/thread_info.h>
@@ -35,6 +35,14 @@ static inline void exmem_test_dirty(struct kunit *test, struct page *page, unsig
 	vunmap(addr);
 }
 
+static inline void exmem_test_expect_dirty(struct kunit *test, struct page *page)
+{
+	void *addr = exmem_test_vmap(test, page, 1);
+
+	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0xa5, PAGE_SIZE));
+	vunmap(addr);
+}
+
 static inline void exmem_test_expect_zero(struct kunit *test, struct page *page, unsigned long nr)
 {
 	void *addr = exmem_test_vmap(test, page, nr);
@@ -46,6 +54,18 @@ static inline void exmem_test_expect_zero(struct kunit *test, struct page *page,
 static inline struct exmem_run *exmem_test_first_run(struct list_head *runs)
 {
 	return list_first_entry(runs, struct exmem_run, list);
+}
+
+static inline struct page *exmem_test_alloc_dirty(struct kunit *test, unsigned long nr)
+{
+	struct page *page;
+	LIST_HEAD(runs);
+
+	KUNIT_ASSERT_EQ(test, exmem_alloc_pages(nr, &runs), 0);
+	KUNIT_ASSERT_TRUE(test, list_is_singular(&runs));
+	page = exmem_run_page(exmem_test_first_run(&runs));
+	exmem_test_dirty(test, page, nr);
+	return page;
 }
 
 /* Makes the current task look as if it were being killed, or no longer. */

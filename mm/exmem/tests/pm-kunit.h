@@ -16,29 +16,10 @@ static void exmem_test_notify(unsigned long event)
 	exmem_pm_notifier.notifier_call(&exmem_pm_notifier, event, NULL);
 }
 
-static struct page *exmem_test_alloc_dirty_page(struct kunit *test)
-{
-	struct page *page;
-	LIST_HEAD(runs);
-
-	KUNIT_ASSERT_EQ(test, exmem_alloc_pages(1, &runs), 0);
-	page = exmem_run_page(exmem_test_first_run(&runs));
-	exmem_test_dirty(test, page, 1);
-	return page;
-}
-
-static void exmem_test_expect_dirty(struct kunit *test, struct page *page)
-{
-	void *addr = exmem_test_vmap(test, page, 1);
-
-	KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0xa5, PAGE_SIZE));
-	vunmap(addr);
-}
-
 /* Xen and kexec jump: no notification, and pages stay in use. */
 static void exmem_test_not_hibernation(struct kunit *test)
 {
-	struct page *page = exmem_test_alloc_dirty_page(test);
+	struct page *page = exmem_test_alloc_dirty(test, 1);
 
 	KUNIT_EXPECT_EQ(test, exmem_test_ops->freeze(NULL), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_ops->restore(NULL), 0);
@@ -55,7 +36,7 @@ static void exmem_test_page_in_use(struct kunit *test)
 		{ PM_HIBERNATION_PREPARE, PM_POST_HIBERNATION },
 		{ PM_RESTORE_PREPARE, PM_POST_RESTORE },
 	};
-	struct page *page = exmem_test_alloc_dirty_page(test);
+	struct page *page = exmem_test_alloc_dirty(test, 1);
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(events); i++) {
@@ -71,7 +52,7 @@ static void exmem_test_page_in_use(struct kunit *test)
 
 static void exmem_test_image_restored(struct kunit *test)
 {
-	struct page *page = exmem_test_alloc_dirty_page(test);
+	struct page *page = exmem_test_alloc_dirty(test, 1);
 
 	exmem_free_pages(page, 1);
 	exmem_test_notify(PM_HIBERNATION_PREPARE);
@@ -97,7 +78,7 @@ static void exmem_test_image_made(struct kunit *test)
 	exmem_test_notify(PM_HIBERNATION_PREPARE);
 	KUNIT_EXPECT_EQ(test, exmem_test_ops->freeze(NULL), 0);
 	KUNIT_EXPECT_EQ(test, exmem_test_ops->thaw(NULL), 0);
-	page = exmem_test_alloc_dirty_page(test);
+	page = exmem_test_alloc_dirty(test, 1);
 	KUNIT_EXPECT_EQ(test, exmem_test_ops->restore(NULL), 0);
 	exmem_test_expect_dirty(test, page);
 	exmem_test_notify(PM_POST_HIBERNATION);
