@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run run-vm test test-all bench bench-gmem perf series kernel clean
+.PHONY: run run-vm test test-all bench bench-gmem perf series kernel deb clean
 
 run:
 	@lab/run
@@ -32,6 +32,10 @@ series:
 kernel:
 	@lab/deps
 	@lab/build
+
+# CONFIG=FILE: a kernel with this configuration. DEBUG=1: the debug kernel.
+deb:
+	@CONFIG="$(CONFIG)" lab/deb $(if $(DEBUG),--debug)
 
 clean:
 	rm -rf build

@@ -15,12 +15,22 @@ src=$build/$kver/source
 export KTAP_HELPERS=$src/tools/testing/selftests/kselftest/ktap_helpers.sh
 # Other clones on this machine compile the same files: keep paths and times out of ccache's key.
 export CCACHE_BASEDIR=$build CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
-export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=exmem
+export KBUILD_BUILD_TIMESTAMP=${KBUILD_BUILD_TIMESTAMP:-@0}
+export KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=exmem
 # out [FLAVOUR]: the object tree of a kernel with lab/config/FLAVOUR.config
 out() { echo "$build/$kver/${1:-base}"; }
 
+# config_flavour FILE: the name of the tree of a kernel with this configuration
+config_flavour() { local name=${1##*/}; echo "config-${name#config-}"; }
+
 # splits: print how many leaves of the direct map this kernel has split since it booted
 splits() { awk '/^direct_map_level[23]_splits/ { n += $2 } END { print n + 0 }' /proc/vmstat; }
+
+# overlay_files: print our files in the kernel tree. Debian's packaging is not for that tree.
+overlay_files() {
+	(cd "$root" && find arch include mm Documentation tools -path tools/exmem/debian -prune -o \
+		-type f -print | sort)
+}
 
 # config_files FLAVOUR: print the files that configure a kernel
 config_files() {
