@@ -9,6 +9,7 @@
  * nor the object's lock is held.
  */
 #include <linux/exmem.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/interval_tree.h>
 #include <linux/list.h>
