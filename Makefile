@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # This is the lab's Makefile; the kernel's own is not part of this repository.
-.PHONY: run run-vm test test-all bench bench-gmem perf series kernel deb clean
+.PHONY: run run-vm test test-all bench bench-gmem perf series kernel deb needles soak clean
 
 run:
 	@lab/run
@@ -36,6 +36,14 @@ kernel:
 # CONFIG=FILE: a kernel with this configuration. DEBUG=1: the debug kernel.
 deb:
 	@CONFIG="$(CONFIG)" lab/deb $(if $(DEBUG),--debug)
+
+# Are secrets left in RAM or in a crash dump after a reboot, a kexec, a crash, ...?
+needles:
+	@KVER=$(or $(KVER),7.3) lab/needles
+
+# HOURS=N
+soak:
+	@lab/soak
 
 clean:
 	rm -rf build

@@ -35,6 +35,8 @@ overlay_files() {
 # config_files FLAVOUR: print the files that configure a kernel
 config_files() {
 	printf '%s\n' "$root/lab/config/base.config" "$root/lab/config/base-$kver.config"
+	# 6.12 has no tests in Debian, and is built faster without.
+	[[ $kver == 6.12 ]] || echo "$root/lab/config/debian.config"
 	[[ $1 == base ]] || echo "$root/lab/config/$1.config"
 }
 

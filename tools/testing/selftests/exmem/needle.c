@@ -15,6 +15,8 @@
 #include "vm.h"
 
 #define SIZE	(512 * PAGE)
+/* The next kernel may use a part of it. */
+#define ORDINARY_SIZE	(32 * SIZE)
 #define CHUNK	(1024 * 1024)
 
 static const char *const names[CHAINS] = {
@@ -38,11 +40,16 @@ static const int fronts[] = {
 static void *held[CHAINS];
 static struct vm guests[CHAINS];
 
+static size_t size_of(enum chain kind)
+{
+	return kind == CHAIN_ORDINARY ? ORDINARY_SIZE : SIZE;
+}
+
 static void hold_mapping(enum chain kind)
 {
 	int fd;
 
-	held[kind] = new_memory(fronts[kind], NULL, SIZE / PAGE, &fd);
+	held[kind] = new_memory(fronts[kind], NULL, size_of(kind) / PAGE, &fd);
 	if (held[kind] == MAP_FAILED)
 		err(EXIT_FAILURE, "%s", names[kind]);
 }
@@ -70,7 +77,7 @@ static void write_needle(enum chain kind)
 	struct vm *vm = &guests[kind];
 
 	if (!vm->low)
-		chain_fill(held[kind], SIZE, kind, random());
+		chain_fill(held[kind], size_of(kind), kind, random());
 	else if (RUN_CODE(vm, GUEST_CHAIN, GUEST_CHAIN_REGS(MEM, SIZE, kind)) != KVM_EXIT_HLT)
 		errx(EXIT_FAILURE, "a guest did not run");
 }
