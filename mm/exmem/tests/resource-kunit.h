@@ -2,7 +2,7 @@
 /*
  * Unit tests for resources; included by resource.c.
  *
- * They add system RAM near the end of the address space, where there is none.
+ * They add system RAM where the machine has nothing.
  */
 #include <kunit/test.h>
 #include <linux/sizes.h>
@@ -11,13 +11,14 @@
 
 static struct resource exmem_test_ram;
 
-static void __init exmem_test_add_ram(struct kunit *test)
+static phys_addr_t __init exmem_test_add_ram(struct kunit *test)
 {
-	phys_addr_t base = ALIGN_DOWN(iomem_resource.end, SZ_1G) - SZ_1G;
-
-	exmem_test_ram = DEFINE_RES_NAMED(base, EXMEM_TEST_RAM_SIZE, "System RAM",
+	exmem_test_ram = DEFINE_RES_NAMED(0, 0, "System RAM",
 					  IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY);
-	KUNIT_ASSERT_EQ(test, insert_resource(&iomem_resource, &exmem_test_ram), 0);
+	KUNIT_ASSERT_EQ(test, allocate_resource(&iomem_resource, &exmem_test_ram,
+						EXMEM_TEST_RAM_SIZE, SZ_4G, -1, SZ_1G, NULL, NULL),
+			0);
+	return exmem_test_ram.start;
 }
 
 static struct resource * __init exmem_test_resource_at(phys_addr_t addr)
@@ -54,10 +55,8 @@ static void __init exmem_test_remove_ram(phys_addr_t base)
 static void __init exmem_test_split(struct kunit *test, unsigned int from, unsigned int to)
 {
 	struct resource before, after, rest[2];
-	phys_addr_t base;
+	phys_addr_t base = exmem_test_add_ram(test);
 
-	exmem_test_add_ram(test);
-	base = exmem_test_ram.start;
 	before = DEFINE_RES_MEM_NAMED(base, from * SZ_1M, "before");
 	after = DEFINE_RES_MEM_NAMED(base + to * SZ_1M, EXMEM_TEST_RAM_SIZE - to * SZ_1M, "after");
 	if (from)
@@ -88,11 +87,8 @@ static void __init exmem_test_replace_resource(struct kunit *test)
 
 static void __init exmem_test_find_ram(struct kunit *test)
 {
-	phys_addr_t base, end;
+	phys_addr_t base = exmem_test_add_ram(test), end = base + EXMEM_TEST_RAM_SIZE;
 
-	exmem_test_add_ram(test);
-	base = exmem_test_ram.start;
-	end = base + EXMEM_TEST_RAM_SIZE;
 	KUNIT_EXPECT_PTR_EQ(test, exmem_find_ram(base, end - 1), &exmem_test_ram);
 	KUNIT_EXPECT_NULL(test, exmem_find_ram(end, end + SZ_2M - 1));
 	KUNIT_EXPECT_NULL(test, exmem_find_ram(base, end));
