@@ -134,13 +134,19 @@ static void hold(bool eat)
 static void search(const char *path, struct chains *found)
 {
 	FILE *f = fopen(path, "re");
-	void *buf = malloc(CHUNK);
+	char *buf = malloc(CHUNK);
 	size_t n;
+	int i;
 
 	if (!f || !buf)
 		err(EXIT_FAILURE, "%s", path);
-	while ((n = fread(buf, 1, CHUNK, f)))
-		chain_count(buf, n, found);
+	while ((n = fread(buf, 1, CHUNK, f))) {
+		/* makedumpfile does not align pages. */
+		for (i = 0; i < 8; i++) {
+			chain_count(buf, n - i, found);
+			memmove(buf, buf + 1, n - 1);
+		}
+	}
 	if (ferror(f))
 		err(EXIT_FAILURE, "%s", path);
 	fclose(f);
