@@ -10,7 +10,7 @@
  *   core_initcall	pcp.c		caches pages per CPU
  *   subsys_initcall	account.c	sets up accounts
  *   subsys_initcall	sysfs.c		shows statistics
- *   subsys_initcall	shutdown.c	registered before KVM, and so called after it
+ *   subsys_initcall	shutdown.c	registered before KVM's, to be called after it
  *   device_initcall	dev.c, mmap.c, secretmem.c, kvm.c
  *   late_initcall	pm.c		registered last, so that its ->freeze() runs first
  *
@@ -578,6 +578,9 @@ static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 	struct exmem_leaves leaves = {};
 	int ret;
 
+	ret = exmem_split_resource(range->base, range->size);
+	if (ret)
+		pr_warn("[mem %pa-%pa] may get into crash dumps: %d\n", &range->base, &last, ret);
 	/* SEV-SNP needs the mapping for this. */
 	accept_memory(range->base, range->size);
 	ret = exmem_add_regions(page, range->size / PAGE_SIZE, &leaves);
@@ -588,9 +591,6 @@ static void __init exmem_add_range_to_pool(const struct exmem_range *range)
 	pr_info("%llu MiB on node %d, [mem %pa-%pa], %lu 2M and %lu 1G leaves removed, %lu 2M and %lu 1G leaves split\n",
 		range->size / SZ_1M, range->nid, &range->base, &last, leaves.removed_pmd,
 		leaves.removed_pud, leaves.split_pmd, leaves.split_pud);
-	ret = exmem_split_resource(range->base, range->size);
-	if (ret)
-		pr_warn("[mem %pa-%pa] may get into crash dumps: %d\n", &range->base, &last, ret);
 }
 
 static int __init exmem_unmap_pool(void)

@@ -590,7 +590,7 @@ void exmem_clear_regions(void)
 
 /**
  * exmem_find_region_from - walk the regions of the pool
- * @index: where to start; 0 for the first region. Moves on behind the region.
+ * @index: where to start, 0 for the first region; advanced past the returned region
  *
  * Context: Any context. The caller serializes calls with the same @index.
  * Return: the region, or NULL after the last one.
@@ -608,8 +608,8 @@ struct exmem_region *exmem_find_region_from(unsigned long *index)
  * exmem_clear_busy_pages - clear the pages of a region that are not free
  * @region: the region
  *
- * These are pages in use, on their way from or to an owner, or cached by a CPU. Poisoned
- * pages stay as they are.
+ * These are pages in use, pages that are being allocated or freed, and pages in a per-CPU
+ * cache of the pool. Poisoned pages stay as they are.
  *
  * Context: Process context. May sleep. Owners lose their data.
  * Return: number of pages that were cleared.

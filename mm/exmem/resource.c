@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Exclusive memory: /proc/iomem, and so crash dumps.
+ * Exclusive memory: resources in /proc/iomem, which keep the pool out of crash dumps.
  *
  * kexec-tools makes the headers of a crash dump from the lines of /proc/iomem that begin
- * with "System RAM", and kexec_file_load() from the same resources. So the pool has
- * resources of its own, with another name. Their type still is system RAM: /dev/mem and
- * ioremap() refuse it. No kernel image is placed there, as if a driver had added
- * the memory.
+ * with "System RAM", and kexec_file_load() makes them from the same resources. So the pool
+ * has resources of its own, with another name. Their type is still system RAM, so that
+ * /dev/mem and ioremap() refuse them. They are marked as added by a driver, so that
+ * kexec_file_load() places no segment there.
  */
 #include <linux/exmem.h>
 #include <linux/ioport.h>
@@ -18,7 +18,7 @@
 #include "resource.h"
 
 /**
- * resource_is_exmem - is this memory of the pool?
+ * resource_is_exmem - is this resource a part of the pool?
  * @res: system RAM
  *
  * Context: Any context, once boot has set up the pool.
@@ -28,7 +28,7 @@ bool resource_is_exmem(const struct resource *res)
 {
 	struct page *page = pfn_to_online_page(PHYS_PFN(res->start));
 
-	return page && page_is_exmem(page);
+	return (res->flags & IORESOURCE_SYSRAM_DRIVER_MANAGED) && page && page_is_exmem(page);
 }
 
 static struct resource * __init exmem_find_ram(phys_addr_t base, phys_addr_t last)
@@ -48,23 +48,24 @@ static void __init exmem_insert_part(struct resource *part)
 		insert_resource(&iomem_resource, part);
 }
 
-static void __init exmem_replace_resource(struct resource *ram, struct resource *rest,
-					  phys_addr_t base, phys_addr_t last)
+static void __init exmem_replace_resource(struct resource *ram, struct resource *before,
+					  struct resource *after, phys_addr_t base,
+					  phys_addr_t last)
 {
 	struct resource *child, *next = ram->child;
 
-	rest[0] = DEFINE_RES_NAMED(ram->start, base - ram->start, ram->name, ram->flags);
-	rest[1] = DEFINE_RES_NAMED(last + 1, ram->end - last, ram->name, ram->flags);
+	*before = DEFINE_RES_NAMED(ram->start, base - ram->start, ram->name, ram->flags);
+	*after = DEFINE_RES_NAMED(last + 1, ram->end - last, ram->name, ram->flags);
 	release_resource(ram);
 	*ram = DEFINE_RES_NAMED(base, last + 1 - base, "Exclusive memory",
 				ram->flags | IORESOURCE_SYSRAM_DRIVER_MANAGED);
-	exmem_insert_part(&rest[0]);
+	exmem_insert_part(before);
 	exmem_insert_part(ram);
-	exmem_insert_part(&rest[1]);
+	exmem_insert_part(after);
 	while ((child = next)) {
 		next = child->sibling;
-		/* Below the part, even if the child is as large: the crash kernel's may be. */
-		request_resource(&rest[child->start > last], child);
+		/* Not insert_resource(): a child of the part's size would become its parent. */
+		request_resource(child->start > last ? after : before, child);
 	}
 }
 
@@ -73,7 +74,7 @@ static void __init exmem_replace_resource(struct resource *ram, struct resource 
  * @base: physical address
  * @size: in bytes
  *
- * The rest of the resource that it is a part of, and the children of that, stay.
+ * The rest of the surrounding resource stays, and so do its children.
  *
  * Context: Boot, while this is the only CPU: there may be no other reader of the
  * resources.
@@ -81,15 +82,20 @@ static void __init exmem_replace_resource(struct resource *ram, struct resource 
  */
 int __init exmem_split_resource(phys_addr_t base, phys_addr_t size)
 {
-	phys_addr_t last = base + size - 1;
-	struct resource *rest, *ram = exmem_find_ram(base, last);
+	struct resource *before = kzalloc_obj(*before), *after = kzalloc_obj(*after);
+	struct resource *ram = exmem_find_ram(base, base + size - 1);
 
-	if (!ram)
-		return -ENOENT;
-	rest = kcalloc(2, sizeof(*rest), GFP_KERNEL);
-	if (!rest)
-		return -ENOMEM;
-	exmem_replace_resource(ram, rest, base, last);
+	/* Two objects: memory hot-remove frees the resource of memory that is gone. */
+	if (!before || !after || !ram) {
+		kfree(before);
+		kfree(after);
+		return ram ? -ENOMEM : -ENOENT;
+	}
+	exmem_replace_resource(ram, before, after, base, base + size - 1);
+	if (!before->parent)
+		kfree(before);
+	if (!after->parent)
+		kfree(after);
 	return 0;
 }
 

@@ -2,12 +2,11 @@
 /*
  * Exclusive memory: reboot, halt, power-off and kexec.
  *
- * The next kernel can read all memory. So pages that are still in use are cleared on
- * the way down: tasks are frozen before devices are shut down, and the pages are
- * cleared after that, by all CPUs. A free page is zero already.
+ * The next kernel can read all memory. So pages that are still in use are cleared at
+ * shutdown: tasks are frozen before devices are shut down, and all CPUs clear the pages
+ * after that. A free page is zero already.
  *
- * A kexec jump keeps the contents of all memory, and comes here neither before it
- * nor after it.
+ * A kexec jump preserves all memory, and calls nothing in this file.
  */
 #define pr_fmt(fmt) "exmem: " fmt
 
@@ -30,18 +29,18 @@
 
 #include "region.h"
 
-/* The machine goes down after this time, even if pages are left. */
+/* The machine goes down after this time, even if some pages are not cleared yet. */
 #define EXMEM_CLEAR_TIME	(60 * HZ)
 
 /**
- * struct exmem_clearing - CPUs clear the pages in use
- * @lock: protects @next
- * @next: which regions are left, see exmem_find_region_from()
- * @end: no CPU begins with another region after this time
- * @late: a region was left because of @end
+ * struct exmem_clearing - progress of the CPUs in clearing pages that are not free
+ * @lock: protects @next and @late
+ * @next: index of the next region; see exmem_find_region_from()
+ * @end: no CPU starts another region after this time
+ * @late: not all regions were started in time
  * @nr_pages: pages cleared so far
  * @nr_threads: threads that have not finished
- * @done: completed by the last of them
+ * @done: completed by the last thread
  */
 struct exmem_clearing {
 	spinlock_t lock;	/* see above */
@@ -56,18 +55,28 @@ struct exmem_clearing {
 /* Not on a stack: the machine does not wait for a thread that is stuck. */
 static struct exmem_clearing exmem_clearing;
 
-static int exmem_freeze_tasks(struct notifier_block *nb, unsigned long event, void *unused)
+static bool exmem_tried_to_freeze;
+
+static void exmem_freeze_tasks(void)
 {
 	int ret = freeze_processes();
 
+	exmem_tried_to_freeze = true;
 	if (ret)
-		pr_warn("tasks still run, and may write to their memory after it is cleared: %d\n",
+		pr_warn("cannot freeze all tasks (%d): they may write to pages after these are cleared\n",
 			ret);
+}
+
+static int exmem_reboot_notify(struct notifier_block *nb, unsigned long event, void *unused)
+{
+	/* Drivers may need a task for the shutdown of their device: freeze none without need. */
+	if (exmem_active())
+		exmem_freeze_tasks();
 	return NOTIFY_DONE;
 }
 
 static struct notifier_block exmem_reboot_notifier = {
-	.notifier_call = exmem_freeze_tasks,
+	.notifier_call = exmem_reboot_notify,
 	/* Last: other notifiers may depend on tasks. */
 	.priority = INT_MIN,
 };
@@ -95,7 +104,8 @@ static void exmem_clear_in_thread(void *data, async_cookie_t cookie)
 		complete(&clearing->done);
 }
 
-static void exmem_clear_in_threads(struct exmem_clearing *clearing)
+/* Returns false if a thread is stuck. */
+static bool exmem_clear_in_threads(struct exmem_clearing *clearing)
 {
 	int cpu;
 
@@ -105,10 +115,7 @@ static void exmem_clear_in_threads(struct exmem_clearing *clearing)
 	atomic_set(&clearing->nr_threads, num_online_cpus());
 	for_each_online_cpu(cpu)
 		async_schedule_node(exmem_clear_in_thread, clearing, cpu_to_node(cpu));
-	if (!wait_for_completion_timeout(&clearing->done, EXMEM_CLEAR_TIME + HZ))
-		clearing->late = true;
-	/* Zeroes in a cache do not survive a reset, but old contents of memory do. */
-	exmem_arch_write_back();
+	return wait_for_completion_timeout(&clearing->done, EXMEM_CLEAR_TIME + HZ);
 }
 
 static void exmem_shutdown(void *unused)
@@ -116,10 +123,17 @@ static void exmem_shutdown(void *unused)
 	struct exmem_clearing *clearing = &exmem_clearing;
 	unsigned long start = jiffies;
 
-	exmem_clear_in_threads(clearing);
+	/* Pages were allocated later, or another notifier has ended the chain. */
+	if (!exmem_tried_to_freeze && exmem_active())
+		exmem_freeze_tasks();
+	/* A reset loses zeroes that are only in a cache, and memory keeps its old contents. */
+	if (exmem_clear_in_threads(clearing))
+		exmem_arch_write_back();
+	else
+		pr_warn("a CPU is stuck, and may not have cleared its pages\n");
+
 	if (clearing->late)
-		pr_warn("not all exclusive memory could be cleared in %u s\n",
-			EXMEM_CLEAR_TIME / HZ);
+		pr_warn("not all pages in use could be cleared in %u s\n", EXMEM_CLEAR_TIME / HZ);
 	pr_info("cleared %lu KiB in %u ms\n",
 		atomic_long_read(&clearing->nr_pages) * (PAGE_SIZE / SZ_1K),
 		jiffies_to_msecs(jiffies - start));
@@ -137,7 +151,7 @@ static int __init exmem_shutdown_init(void)
 {
 	if (!exmem_enabled())
 		return 0;
-	/* Before KVM: what is registered first is shut down last, when no guest can run. */
+	/* Registered before KVM's, and so called after it, when no guest can run. */
 	register_syscore(&exmem_syscore);
 	return register_reboot_notifier(&exmem_reboot_notifier);
 }

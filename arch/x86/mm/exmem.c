@@ -258,7 +258,7 @@ void exmem_arch_clear(struct page *page, unsigned long nr)
  */
 void exmem_arch_write_back(void)
 {
-	/* A guest's memory is ordinary memory of its host, and TDX forbids the instruction. */
+	/* A reset of a guest does not lose the host's caches, and TDX forbids WBINVD. */
 	if (!cpu_feature_enabled(X86_FEATURE_HYPERVISOR))
 		wbinvd_on_all_cpus();
 }

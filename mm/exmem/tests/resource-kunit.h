@@ -2,7 +2,7 @@
 /*
  * Unit tests for resources; included by resource.c.
  *
- * They add system RAM where the machine has nothing.
+ * They add system RAM in an unused range of physical addresses.
  */
 #include <kunit/test.h>
 #include <linux/sizes.h>
@@ -35,7 +35,9 @@ static void __init exmem_test_expect_part(struct kunit *test, phys_addr_t base, 
 {
 	struct resource *res = exmem_test_resource_at(base);
 
-	KUNIT_ASSERT_NOT_NULL(test, res);
+	KUNIT_EXPECT_NOT_NULL(test, res);
+	if (!res)
+		return;
 	KUNIT_EXPECT_EQ(test, res->start, base);
 	KUNIT_EXPECT_EQ(test, resource_size(res), size);
 	KUNIT_EXPECT_STREQ(test, res->name, name);
@@ -51,10 +53,10 @@ static void __init exmem_test_remove_ram(phys_addr_t base)
 			release_resource(exmem_test_resource_at(addr));
 }
 
-/* Split MiB @from to @to, with a child on each side as large as what is left. */
+/* Split off MiB @from to @to. A child fills each of the parts that remain. */
 static void __init exmem_test_split(struct kunit *test, unsigned int from, unsigned int to)
 {
-	struct resource before, after, rest[2];
+	static struct resource rest[2], before, after;
 	phys_addr_t base = exmem_test_add_ram(test);
 
 	before = DEFINE_RES_MEM_NAMED(base, from * SZ_1M, "before");
@@ -64,7 +66,8 @@ static void __init exmem_test_split(struct kunit *test, unsigned int from, unsig
 	if (to * SZ_1M < EXMEM_TEST_RAM_SIZE)
 		KUNIT_EXPECT_EQ(test, request_resource(&exmem_test_ram, &after), 0);
 
-	exmem_replace_resource(&exmem_test_ram, rest, base + from * SZ_1M, base + to * SZ_1M - 1);
+	exmem_replace_resource(&exmem_test_ram, &rest[0], &rest[1], base + from * SZ_1M,
+			       base + to * SZ_1M - 1);
 	exmem_test_expect_part(test, base + from * SZ_1M, (to - from) * SZ_1M, "Exclusive memory");
 	if (from) {
 		exmem_test_expect_part(test, base, from * SZ_1M, "System RAM");

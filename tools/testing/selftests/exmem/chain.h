@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Secrets that can be recognised without a copy of them: chains of words. Each word follows from
- * the one before. Each kind of memory has chains of its own.
+ * Secrets that a search can recognise without a copy of them: chains of words. Each word is
+ * computed from the one before. Each kind of memory has chains of its own.
  */
 #ifndef _SELFTESTS_EXMEM_CHAIN_H
 #define _SELFTESTS_EXMEM_CHAIN_H
@@ -20,12 +20,12 @@ enum chain {
 	CHAINS,
 };
 
-/* How many places in some memory have a chain of each kind. */
+/* Number of places at which a chain of each kind was found. */
 struct chains {
 	long of[CHAINS];
 };
 
-/* Each CHAIN_STRIDE-th word is looked at. */
+/* Every CHAIN_STRIDE-th word is checked. */
 #define CHAIN_STRIDE	8
 #define CHAIN_FACTOR	0x5851f42d4c957f2dUL
 #define CHAIN_STEP_0	0x14057b7ef767814fUL
@@ -48,7 +48,7 @@ static inline void chain_fill(uint64_t *p, size_t size, enum chain kind, uint64_
 	}
 }
 
-/* Count the chains in some memory by their kinds: the places at which four words are one. */
+/* Count, for each kind, the places in memory at which four consecutive words form a chain. */
 static inline void chain_count(const void *mem, size_t size, struct chains *found)
 {
 	const uint64_t *p = mem, *end = p + size / 8;

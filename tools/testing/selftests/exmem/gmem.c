@@ -1225,7 +1225,7 @@ TEST_F(mapped, doors)
 	EXPECT_EQ(*word(self->p, 0), MARK);
 }
 
-/* The guest's secret, and another chain in its ordinary memory, which the searches have to find. */
+/* Size of the guest's secret, and of a chain in its ordinary memory that the searches must find. */
 #define CHAIN_SIZE	(4 * PAGE)
 
 static bool guest_chain(struct vm *vm, uint64_t gpa, enum chain kind)

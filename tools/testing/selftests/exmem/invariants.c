@@ -403,7 +403,7 @@ static bool resource_range(const char *line, const char *name, struct exmem_rang
 	return end && !strncmp(line + end, name, strlen(name));
 }
 
-/* Crash dumps are made from the lines that begin with "System RAM". */
+/* kexec-tools takes the ranges of a dump from the lines that begin with "System RAM". */
 TEST_F(invariant, 9_not_in_crash_dumps)
 {
 	FILE *f = fopen("/proc/iomem", "re");

@@ -2,7 +2,8 @@
 /*
  * Needles in the memory of a machine: "needle hold" keeps secrets in exclusive memory of each kind,
  * and in ordinary memory. "needle search FILE..." counts what is left of them in images of RAM.
- * lab/needles does something to the machine in between: the runner must not start this program.
+ * In between, lab/needles kills the holder or takes the machine down. So the kselftest runner must
+ * not start this program.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -15,7 +16,7 @@
 #include "vm.h"
 
 #define SIZE	(512 * PAGE)
-/* The next kernel may use a part of it. */
+/* Large, because the next kernel may use a part of this memory. */
 #define ORDINARY_SIZE	(32 * SIZE)
 #define CHUNK	(1024 * 1024)
 
@@ -36,7 +37,7 @@ static const int fronts[] = {
 	[CHAIN_GUEST] = EXMEM_FRONT_DEVICE,
 };
 
-/* What is held of each kind: a mapping, or the memory of a guest. */
+/* The memory held for each kind: a mapping, or a guest. */
 static void *held[CHAINS];
 static struct vm guests[CHAINS];
 
@@ -59,7 +60,7 @@ static void hold_guest(enum chain kind)
 	struct vm *vm = &guests[kind];
 
 	if (!vm_create(vm))
-		err(EXIT_FAILURE, "no VM");
+		err(EXIT_FAILURE, "cannot create a VM");
 	if (kind == CHAIN_GUEST) {
 		hold_mapping(kind);
 		if (set_slot(vm, MEM_SLOT, MEM, held[kind], SIZE, 0))
@@ -72,28 +73,22 @@ static void hold_guest(enum chain kind)
 		err(EXIT_FAILURE, "%s", names[kind]);
 }
 
-static void write_needle(enum chain kind)
+static bool write_needle(enum chain kind)
 {
 	struct vm *vm = &guests[kind];
 
-	if (!vm->low)
-		chain_fill(held[kind], size_of(kind), kind, random());
-	else if (RUN_CODE(vm, GUEST_CHAIN, GUEST_CHAIN_REGS(MEM, SIZE, kind)) != KVM_EXIT_HLT)
-		errx(EXIT_FAILURE, "a guest did not run");
+	if (vm->low)
+		return RUN_CODE(vm, GUEST_CHAIN, GUEST_CHAIN_REGS(MEM, SIZE, kind)) ==
+		       KVM_EXIT_HLT;
+	chain_fill(held[kind], size_of(kind), kind, random());
+	return true;
 }
 
-static void write_needles(enum chain kinds)
+/* At shutdown, guests stop before everything else does. */
+static void *write_for_ever(void *kind)
 {
-	enum chain kind;
-
-	for (kind = 0; kind < kinds; kind++)
-		write_needle(kind);
-}
-
-static void *write_for_ever(void *kinds)
-{
-	for (;;)
-		write_needles(*(enum chain *)kinds);
+	while (write_needle((enum chain)(uintptr_t)kind))
+		;
 	return NULL;
 }
 
@@ -120,11 +115,13 @@ static void hold(bool eat)
 			hold_mapping(kind);
 		else
 			hold_guest(kind);
+		if (!write_needle(kind))
+			errx(EXIT_FAILURE, "%s: the guest does not run", names[kind]);
 	}
-	write_needles(kinds);
-	if (pthread_create(&thread, NULL, write_for_ever, &kinds))
-		errx(EXIT_FAILURE, "no thread");
-	puts("held");
+	for (kind = 0; kind < kinds; kind++)
+		if (pthread_create(&thread, NULL, write_for_ever, (void *)(uintptr_t)kind))
+			errx(EXIT_FAILURE, "no thread");
+	printf("%d kinds held\n", kinds);
 	fflush(stdout);
 	if (eat)
 		eat_memory();
