@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Shared by lab/vm and lab/debian: the guest's output and log, and how its end is judged.
-# They set $tmp, $log and $timeout.
+# Both scripts set $tmp, $log and $timeout.
 
 # Status 125 is the lab's own, so that it differs from that of a guest's command.
 die() { echo "lab/${0##*/}: $*" >&2; exit 125; }
@@ -45,7 +45,8 @@ fail() {
 	exit 125
 }
 
-# judge RC [FILE]: fail if qemu's exit status, the guest's log or, in its place, FILE says so
+# judge RC [FILE]: fail if RC, the exit status of qemu, is an error, or if the guest's log has a
+# complaint. Read FILE in place of the log.
 judge() {
 	if grep -qE "$splats" "${2:-$log}"; then
 		grep -nE -m 5 "$splats" "${2:-$log}" >&2

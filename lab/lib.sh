@@ -26,7 +26,7 @@ config_flavour() { local name=${1##*/}; echo "config-${name#config-}"; }
 # splits: print how many leaves of the direct map this kernel has split since it booted
 splits() { awk '/^direct_map_level[23]_splits/ { n += $2 } END { print n + 0 }' /proc/vmstat; }
 
-# overlay_files: print our files in the kernel tree. Debian's packaging is not for that tree.
+# overlay_files: print the files that we add to the kernel tree, without Debian's packaging
 overlay_files() {
 	(cd "$root" && find arch include mm Documentation tools -path tools/exmem/debian -prune -o \
 		-type f -print | sort)
@@ -35,7 +35,7 @@ overlay_files() {
 # config_files FLAVOUR: print the files that configure a kernel
 config_files() {
 	printf '%s\n' "$root/lab/config/base.config" "$root/lab/config/base-$kver.config"
-	# 6.12 has no tests in Debian, and is built faster without.
+	# No test boots 6.12 in Debian, and it builds faster without these options.
 	[[ $kver == 6.12 ]] || echo "$root/lab/config/debian.config"
 	[[ $1 == base ]] || echo "$root/lab/config/$1.config"
 }
