@@ -85,12 +85,14 @@ static struct exmem_region *exmem_next_region(struct exmem_clearing *clearing)
 {
 	struct exmem_region *region;
 
-	guard(spinlock)(&clearing->lock);
+	spin_lock(&clearing->lock);
 	region = exmem_find_region_from(&clearing->next);
-	if (!region || time_before(jiffies, clearing->end))
-		return region;
-	clearing->late = true;
-	return NULL;
+	if (region && !time_before(jiffies, clearing->end)) {
+		clearing->late = true;
+		region = NULL;
+	}
+	spin_unlock(&clearing->lock);
+	return region;
 }
 
 static void exmem_clear_in_thread(void *data, async_cookie_t cookie)
