@@ -110,4 +110,5 @@ static struct kunit_suite exmem_test_resource_suite = {
 	.name = "exmem_resource",
 	.test_cases = exmem_test_resource_cases,
 };
+
 kunit_test_init_section_suite(exmem_test_resource_suite);

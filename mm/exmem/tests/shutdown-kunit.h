@@ -105,4 +105,5 @@ static struct kunit_suite exmem_test_shutdown_suite = {
 	.init = exmem_test_shutdown_init,
 	.test_cases = exmem_test_shutdown_cases,
 };
+
 kunit_test_suite(exmem_test_shutdown_suite);
