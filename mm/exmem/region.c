@@ -566,6 +566,20 @@ bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void
 	return true;
 }
 
+static unsigned long exmem_clear_unpoisoned(struct exmem_region *region, unsigned long start,
+					    unsigned long end)
+{
+	struct page *page = pfn_to_page(region->pfn);
+	unsigned long nr, sum = 0;
+
+	for (; start < end; start += nr + 1) {
+		nr = exmem_unpoisoned_prefix(page + start, end - start);
+		exmem_arch_clear(page + start, nr);
+		sum += nr;
+	}
+	return sum;
+}
+
 /**
  * exmem_clear_regions - clear all unpoisoned pages of all regions
  *
@@ -574,16 +588,11 @@ bool exmem_node_free_runs(int nid, bool may_spin, struct exmem_run *(*next)(void
  */
 void exmem_clear_regions(void)
 {
-	unsigned long index, start, nr;
 	struct exmem_region *region;
-	struct page *page;
+	unsigned long index;
 
 	xa_for_each(&exmem_regions, index, region) {
-		page = pfn_to_page(region->pfn);
-		for (start = 0; start < EXMEM_REGION_PAGES; start += nr + 1) {
-			nr = exmem_unpoisoned_prefix(page + start, EXMEM_REGION_PAGES - start);
-			exmem_arch_clear(page + start, nr);
-		}
+		exmem_clear_unpoisoned(region, 0, EXMEM_REGION_PAGES);
 		cond_resched();
 	}
 }
@@ -616,21 +625,16 @@ struct exmem_region *exmem_find_region_from(unsigned long *index)
  */
 unsigned long exmem_clear_busy_pages(struct exmem_region *region)
 {
-	struct page *page = pfn_to_page(region->pfn);
-	struct exmem_node *node = exmem_nodes[page_to_nid(page)];
+	struct exmem_node *node = exmem_nodes[page_to_nid(pfn_to_page(region->pfn))];
 	DECLARE_BITMAP(busy, EXMEM_REGION_PAGES);
-	unsigned long start, end, nr, sum = 0;
+	unsigned long start, end, sum = 0;
 
 	spin_lock(&node->lock);
 	bitmap_copy(busy, region->busy, EXMEM_REGION_PAGES);
 	spin_unlock(&node->lock);
 
 	for_each_set_bitrange(start, end, busy, EXMEM_REGION_PAGES) {
-		for (; start < end; start += nr + 1) {
-			nr = exmem_unpoisoned_prefix(page + start, end - start);
-			exmem_arch_clear(page + start, nr);
-			sum += nr;
-		}
+		sum += exmem_clear_unpoisoned(region, start, end);
 		cond_resched();
 	}
 	return sum;
